@@ -1,0 +1,163 @@
+"""`foveate run`: a system's typed functions, given files and asked for results."""
+
+from __future__ import annotations
+
+import glob
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from foveate.catalogue import Card
+from foveate.errors import InputError
+from foveate.results import Result, staging, unwritable
+
+Action = Callable[..., Any]
+
+
+def find_action(card: Card, name: str | None = None) -> tuple[str, Action]:
+    """Return an action of a system by name, or its default one.
+
+    Raises:
+        InputError: If there is no such action.
+    """
+    name = name or next(iter(card.action), "")
+    function = getattr(card.module("run"), name, None) if name in card.action else None
+    if function is None:
+        raise InputError(card.slug, f"has no action {name!r}", f"one of {', '.join(card.action)}")
+    return name, function
+
+
+def input_names(function: Action) -> dict[str, bool]:
+    """Tell an action's inputs: name to whether it takes a list of files. Inputs are the paths that have no default."""
+    hints = typing.get_type_hints(function)
+    required = [n for n, p in inspect.signature(function).parameters.items() if p.default is p.empty]
+    return {n: hints.get(n) == list[Path] for n in required if hints.get(n) in (Path, list[Path])}
+
+
+def takes_many(card: Card, name: str, function: Action) -> bool:
+    """Whether several files, folders and globs may be given: the action has one input, and that is a file."""
+    inputs = input_names(function)
+    return len(inputs) == 1 and card.action[name]["inputs"][next(iter(inputs))]["kind"] != "folder"
+
+
+def run(slug_card: Card, inputs: Sequence[Path], action: str | None = None, **options: Any) -> Iterator[Result | InputError]:
+    """Run an action.
+
+    Args:
+        slug_card: The system.
+        inputs: For an action with one input, any number of files, of which each gives a result; else one path per input.
+        action: Its name; the first of the card by default.
+        **options: The action's other parameters.
+
+    Yields:
+        A result for each input, or what is wrong with it, in order. Each result is named after its (first) input.
+
+    Raises:
+        InputError: If the number of inputs or an option is wrong.
+    """
+    name, function = find_action(slug_card, action)
+    names = input_names(function)
+    where = f"foveate run {slug_card.slug} {name}"
+    known = inspect.signature(function).parameters
+    for option in options:
+        if option not in known or option in names:
+            raise InputError(where, f"has no option {option!r}", ", ".join(n for n in known if n not in names))
+    if takes_many(slug_card, name, function) and inputs:
+        labels = _labels(inputs)
+        (argument, listed), *_ = names.items()
+        if listed:
+            outcomes: Iterable[Any] = function(list(inputs), **options)
+        else:
+            outcomes = (_one(function, {argument: path}, options) for path in inputs)
+        for label, outcome in zip(labels, outcomes, strict=True):
+            yield replace(outcome, name=label) if isinstance(outcome, Result) else outcome
+        return
+    if len(inputs) != len(names):
+        raise InputError(where, f"got {len(inputs)} inputs", f"{' '.join(n.upper() for n in names)}")
+    given = {n: [path] if listed else path for (n, listed), path in zip(names.items(), inputs, strict=True)}
+    outcome = _one(function, given, options)
+    yield replace(outcome, name=inputs[0].stem if inputs else slug_card.slug) if isinstance(outcome, Result) else outcome
+
+
+def _one(function: Action, inputs: dict[str, Any], options: dict[str, Any]) -> Result | InputError:
+    try:
+        return function(**inputs, **options)
+    except InputError as error:
+        return error
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """Name results after their inputs: by stem, with the suffix where two share it, with a number where that fails too."""
+    stems = [path.stem for path in paths]
+    labels: list[str] = []
+    for path in paths:
+        label = path.stem if stems.count(path.stem) == 1 else path.name.replace(".", "-")
+        number = 1
+        while label in labels:
+            number += 1
+            label = f"{path.name.replace('.', '-')}-{number}"
+        labels.append(label)
+    return labels
+
+
+def spell_out_flags(function: Action, arguments: Sequence[str]) -> list[str]:
+    """Let ``--flag`` stand for ``--flag true``, which is what jsonargparse wants of a boolean.
+
+    Example:
+        >>> def action(photo: Path, force: bool = False, tile: int = 256) -> None: ...
+        >>> spell_out_flags(action, ["a.png", "--force", "--tile", "64"])
+        ['a.png', '--force=true', '--tile', '64']
+    """
+    flags = {f"--{name}" for name, hint in typing.get_type_hints(function).items() if hint is bool}
+    following = [*arguments[1:], ""]
+    return [
+        f"{a}=true" if a in flags and after.lower() not in ("true", "false") else a
+        for a, after in zip(arguments, following, strict=True)
+    ]
+
+
+def expand(patterns: Sequence[str], formats: Sequence[str]) -> list[Path]:
+    """Turn files, folders and globs into files.
+
+    Args:
+        patterns: A folder gives every file of the formats under it, at any depth; a glob what it matches.
+        formats: Suffixes without the dot.
+
+    Raises:
+        InputError: If a folder or a glob gives nothing. Files that are missing are left for the action to refuse.
+    """
+    suffixes = {"." + f for f in formats} | ({".jpeg"} if "jpg" in formats else set()) | ({".tiff"} if "tif" in formats else set())
+    files: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+            wanted = f"files that end in {', '.join(sorted(suffixes))}"
+        elif not path.exists() and glob.has_magic(pattern):
+            found = sorted(p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file())
+            wanted = "a pattern that matches files"
+        else:
+            found, wanted = [path], ""
+        if not found:
+            raise InputError(pattern, "gives no input", wanted)
+        files += found
+    return list(dict.fromkeys(files))
+
+
+def check_writable(out: Path) -> None:
+    """Find out before the work, and not after it, that a folder cannot be written.
+
+    Raises:
+        InputError: If it, or the nearest folder above it that exists, cannot.
+    """
+    existing = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not existing.is_dir():
+        raise InputError(out, "cannot be written: a file is in the way", "a folder")
+    try:
+        with staging(existing):
+            pass
+    except OSError as error:
+        raise unwritable(out, error) from error

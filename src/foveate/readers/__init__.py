@@ -1,0 +1,1 @@
+"""File formats that several systems read. Wrong files end in an `InputError`."""

@@ -1,0 +1,281 @@
+"""What `run` returns: named parts, each of which saves itself in its field's standard format."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from foveate.errors import InputError
+
+
+class Part(Protocol):
+    """One named piece of a result."""
+
+    suffix: ClassVar[str]
+
+    def write(self, path: Path) -> None:
+        """Write the part to a file that does not exist yet."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it lies in a file.
+
+    Attributes:
+        pixels: uint8 or uint16, ``(H, W)`` grey, ``(H, W, 2)`` grey and alpha, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA, upright.
+        profile: The ICC colour profile, kept as it came.
+    """
+
+    pixels: np.ndarray
+    profile: bytes | None = None
+    suffix: ClassVar[str] = ".png"
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that no picture file could hold."""
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        if dtype not in (np.uint8, np.uint16) or len(shape) not in (2, 3) or shape[2:] not in ((), (2,), (3,), (4,)):
+            raise InputError("picture", f"{dtype} array of shape {shape}", "uint8 or uint16, (H, W) or (H, W, 2 to 4)")
+
+    @classmethod
+    def from_unit(cls, values: np.ndarray, bits: int = 8) -> Picture:
+        """Make a picture of values in [0, 1], clipped and rounded, of shape ``(H, W)`` or ``(H, W, C)``."""
+        top = 2**bits - 1
+        return cls(np.round(np.clip(values, 0, 1) * top).astype(np.uint8 if bits == 8 else np.uint16))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def bits(self) -> int:
+        """Bits per channel: 8 or 16."""
+        return 8 * self.pixels.dtype.itemsize
+
+    @property
+    def grey(self) -> bool:
+        """Whether the picture has one colour channel."""
+        return self.pixels.ndim == 2 or self.pixels.shape[2] == 2
+
+    @property
+    def alpha(self) -> np.ndarray | None:
+        """The alpha channel ``(H, W)``, or None."""
+        return self.pixels[..., -1] if self.pixels.ndim == 3 and self.pixels.shape[2] in (2, 4) else None
+
+    def colour(self) -> np.ndarray:
+        """Return float32 ``(H, W, 3)`` in [0, 1]: grey repeated, alpha left out."""
+        if self.pixels.ndim == 2:
+            channels = self.pixels[..., None]
+        else:
+            channels = self.pixels[..., : 1 if self.grey else 3]
+        unit = channels.astype(np.float32) / np.float32(2**self.bits - 1)
+        return np.broadcast_to(unit, (*self.size, 3))
+
+    def with_colour(self, colour: np.ndarray) -> Picture:
+        """Replace the colours by others ``(H, W, 3)`` in [0, 1]; bit depth, grey, alpha and profile stay."""
+        if self.grey:
+            colour = colour.mean(axis=2, keepdims=True)
+        pixels = Picture.from_unit(colour, self.bits).pixels
+        if self.alpha is not None:
+            pixels = np.concatenate([pixels, self.alpha[..., None]], axis=2)
+        return replace(self, pixels=pixels[..., 0] if self.pixels.ndim == 2 else pixels)
+
+    def crop(self, rows: slice, columns: slice) -> Picture:
+        """Cut out a window (a view, not a copy)."""
+        return replace(self, pixels=self.pixels[rows, columns])
+
+    def write(self, path: Path) -> None:
+        """Write a PNG."""
+        if self.bits == 8:
+            from PIL import Image
+
+            # An empty profile keeps Pillow from writing any.
+            Image.fromarray(self.pixels).save(path, format="PNG", icc_profile=self.profile or b"")
+        else:
+            path.write_bytes(encode_png16(self))
+
+
+def encode_png16(picture: Picture) -> bytes:
+    """Encode a 16-bit picture as PNG.
+
+    Pillow cannot write 16-bit colour, and no base dependency writes it with alpha and profile. Rows use the "up" filter
+    (PNG specification, section 9), which suits photographs and vectorises.
+    """
+    height, width = picture.size
+    rows = np.ascontiguousarray(picture.pixels.astype(">u2")).view(np.uint8).reshape(height, -1)
+    filtered = np.full((height, rows.shape[1] + 1), 2, np.uint8)
+    filtered[0, 1:], filtered[1:, 1:] = rows[0], rows[1:] - rows[:-1]
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[1 if picture.pixels.ndim == 2 else picture.pixels.shape[2]]
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    profile = chunk(b"iCCP", b"ICC\0\0" + zlib.compress(picture.profile)) if picture.profile else b""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + profile + chunk(b"IDAT", zlib.compress(filtered, 6)) + chunk(b"IEND", b"")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Named values of any depth, written as JSON."""
+
+    values: Mapping[str, Any]
+    suffix: ClassVar[str] = ".json"
+
+    def write(self, path: Path) -> None:
+        """Write JSON."""
+        path.write_text(json.dumps(self.values, indent=2) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns, written as CSV."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    suffix: ClassVar[str] = ".csv"
+
+    def write(self, path: Path) -> None:
+        """Write CSV."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(self.columns)
+            writer.writerows(self.rows)
+
+
+@dataclass(frozen=True)
+class Text:
+    """Plain text."""
+
+    text: str
+    suffix: ClassVar[str] = ".txt"
+
+    def write(self, path: Path) -> None:
+        """Write UTF-8 text."""
+        path.write_text(self.text, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A learning curve that an experiment shows beside its numbers.
+
+    Attributes:
+        x: Steps, or whatever the budget is counted in.
+        y: Value at each of them.
+        label: What y is, with its unit.
+    """
+
+    x: Sequence[float]
+    y: Sequence[float]
+    label: str
+
+
+@dataclass(frozen=True)
+class Result(Mapping[str, Part]):
+    """The named parts that an action made of one input.
+
+    Attributes:
+        parts: Name to part, in the order in which they are told to the user.
+        notes: Lines that the user should read: what weights were used, that the input is not of the right kind ...
+        name: Stem of the files that `save` writes; the frame sets it to the input's.
+
+    Example:
+        >>> result = Result({"greeting": Text("hello")}, name="world")
+        >>> result["greeting"].text
+        'hello'
+        >>> [path.name for path in result.save(getfixture("tmp_path"))]
+        ['world_greeting.txt']
+    """
+
+    parts: Mapping[str, Part]
+    notes: tuple[str, ...] = ()
+    name: str = ""
+    source: str = field(default="", compare=False)
+
+    def __getitem__(self, key: str) -> Part:
+        """Return a part by its name."""
+        return self.parts[key]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names."""
+        return iter(self.parts)
+
+    def __len__(self) -> int:
+        """Count the parts."""
+        return len(self.parts)
+
+    def save(self, out: str | os.PathLike[str]) -> list[Path]:
+        """Write every part into a folder as ``<name>_<part><suffix>``, or nothing at all.
+
+        Everything is written to a temporary folder beside the target first and then renamed into place.
+
+        Returns:
+            The files.
+
+        Raises:
+            InputError: If the folder cannot be written or the disk is full.
+        """
+        folder = Path(out)
+        names = {part: f"{self.name}_{part}" if self.name else part for part in self.parts}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with staging(folder) as temporary:
+                for part, stem in names.items():
+                    self.parts[part].write(temporary / (stem + self.parts[part].suffix))
+                written = [folder / (stem + self.parts[part].suffix) for part, stem in names.items()]
+                for path in written:
+                    os.replace(temporary / path.name, path)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        return written
+
+
+class staging:  # noqa: N801 - used as a function
+    """A temporary folder inside ``folder`` that is gone afterwards, whatever happens: ``with staging(out) as temporary``.
+
+    It lies on the same file system as its parent, so that a rename out of it is atomic.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> Path:
+        """Make the folder."""
+        self.path = Path(tempfile.mkdtemp(prefix=".foveate-", dir=self.folder))
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        """Remove it with all that is left in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        InputError: If it cannot be written or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with staging(path.parent) as temporary:
+            fresh = temporary / path.name
+            fresh.write_bytes(content.encode() if isinstance(content, str) else content)
+            os.replace(fresh, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """Say in one line why something could not be written."""
+    return InputError(path, f"cannot be written: {error.strerror or error}", "a folder that can be written, with free space")

@@ -1,0 +1,1 @@
+"""The systems, by wing: one folder, one paper."""

@@ -1,0 +1,1 @@
+"""Restoration: a spoiled picture in, a better one out."""

@@ -1,0 +1,122 @@
+"""`foveate train`: LightningCLI over a system's stages, with checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from foveate.catalogue import Card
+from foveate.errors import InputError
+from foveate.parts.training import ExactResume
+
+VERBS = ("fit", "validate", "test", "predict")
+
+
+class TrainCLI(LightningCLI):
+    """LightningCLI whose parser errors end in one line, and whose runs resume exactly."""
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Let errors surface instead of printing the usage."""
+        return super().init_parser(**{**kwargs, "exit_on_error": False})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add checkpoints and exact resume as callbacks with options of their own."""
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults({"checkpoint.save_last": True, "checkpoint.every_n_train_steps": 500})
+        parser.add_lightning_class_args(ExactResume, "resume")
+        parser.link_arguments("seed_everything", "resume.seed")
+
+    def before_fit(self) -> None:
+        """Say how to get something to look at."""
+        print(f"checkpoints go to {self.trainer.log_dir}; Ctrl-C stops after the step and can be resumed", flush=True)
+
+
+def train(card: Card, arguments: list[str]) -> None:
+    """Run one stage of a system's training.
+
+    Args:
+        card: The system.
+        arguments: LightningCLI's own grammar; before it ``--stage NAME`` (the first by default) and ``--recipe NAME``.
+            Without one of its verbs, ``fit`` is meant.
+
+    Raises:
+        InputError: If the system does not learn, or an argument or configuration file is wrong.
+    """
+    if not card.stages:
+        raise InputError(card.slug, "has nothing to train by gradient", "a system with training stages")
+    stage_name = _option(arguments, "--stage", list(card.stages)) or next(iter(card.stages))
+    recipe = _option(arguments, "--recipe", list(card.recipe))
+    stage = card.stages[stage_name]
+    module, data = getattr(card.module("train"), stage["module"]), getattr(card.module("data"), stage["data"])
+    verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "fit"
+    settings = _settings(card, module, data, recipe)
+    folder = Path("runs") / card.slug
+    try:
+        TrainCLI(
+            module,
+            LightningDataModule,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "num_sanity_val_steps": 0,
+                "log_every_n_steps": 10,
+                "logger": [
+                    {"class_path": f"lightning.pytorch.loggers.{kind}", "init_args": {"save_dir": str(folder), "name": stage_name}}
+                    for kind in ("CSVLogger", "TensorBoardLogger")
+                ],
+                "plugins": [{"class_path": "foveate.parts.training.AtomicCheckpointIO"}],
+            },
+            parser_kwargs={
+                "prog": f"foveate train {card.slug}",
+                **{v: {"default_env": False} for v in VERBS},
+            },
+            args=_arguments(verb, settings, arguments),
+        )
+    except InputError:
+        raise
+    except Exception as error:
+        if type(error).__name__ in ("ArgumentError", "NSKeyError", "ParserError"):
+            raise InputError(f"foveate train {card.slug}", str(error), "see --help") from error
+        raise
+
+
+def _arguments(verb: str, settings: dict[str, Any], arguments: list[str]) -> ArgsType:
+    return [verb, "--config", yaml.safe_dump(settings), *arguments]
+
+
+def _option(arguments: list[str], name: str, choices: list[str]) -> str | None:
+    """Take ``name VALUE`` or ``name=VALUE`` out of the arguments."""
+    for i, argument in enumerate(arguments):
+        if argument == name or argument.startswith(name + "="):
+            value = argument.partition("=")[2] if "=" in argument else (arguments[i + 1 : i + 2] or [""])[0]
+            del arguments[i : i + 1 + ("=" not in argument)]
+            if value not in choices:
+                raise InputError(name, f"there is no {value!r}", f"one of {', '.join(choices)}" if choices else "none are named")
+            return value
+    return None
+
+
+def _settings(
+    card: Card, module: type[LightningModule], data: type[LightningDataModule], recipe: str | None
+) -> dict[str, Any]:
+    """Turn a recipe into a configuration: what the user gives comes after it and wins."""
+    chosen = card.recipe[recipe] if recipe else {}
+    model = dict(chosen.get("model", {}))
+    if "network" in inspect.signature(module).parameters and card.network:
+        kind = f"{card.package}.method.{card.network}"
+        model["network"] = {"class_path": kind, "init_args": dict(model.get("network", {}))}
+    source = dict(chosen.get("data", {}))
+    name = source.pop("class", data.__name__)
+    return {
+        **({"model": model} if model else {}),
+        "data": {"class_path": f"{card.package}.data.{name}", "init_args": source},
+        "trainer": dict(chosen.get("trainer", {})),
+    }
