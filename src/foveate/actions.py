@@ -112,7 +112,7 @@ def spell_out_flags(function: Action, arguments: Sequence[str]) -> list[str]:
         ['a.png', '--force=true', '--tile', '64']
     """
     flags = {f"--{name}" for name, hint in typing.get_type_hints(function).items() if hint is bool}
-    following = [*arguments[1:], ""]
+    following = [*arguments, ""][1:]
     return [
         f"{a}=true" if a in flags and after.lower() not in ("true", "false") else a
         for a, after in zip(arguments, following, strict=True)
@@ -129,7 +129,9 @@ def expand(patterns: Sequence[str], formats: Sequence[str]) -> list[Path]:
     Raises:
         InputError: If a folder or a glob gives nothing. Files that are missing are left for the action to refuse.
     """
-    suffixes = {"." + f for f in formats} | ({".jpeg"} if "jpg" in formats else set()) | ({".tiff"} if "tif" in formats else set())
+    suffixes = (
+        {"." + f for f in formats} | ({".jpeg"} if "jpg" in formats else set()) | ({".tiff"} if "tif" in formats else set())
+    )
     files: list[Path] = []
     for pattern in patterns:
         path = Path(pattern)

@@ -59,6 +59,11 @@ class Claim:
     within: tuple[float, float] | None = None
     command: str = ""
 
+    def rule(self) -> str:
+        """Return what decides the claim, in one line: a verdict is worth nothing for another rule."""
+        target = [self.equals, self.within] if self.kind == "structural" else [self.relation, list(self.baseline), self.margin]
+        return json.dumps([self.experiment, self.metric, self.method, *target])
+
     def problems(self) -> list[str]:
         """List what is missing or contradictory."""
         wanted = {
@@ -145,15 +150,26 @@ class Card:
         for folder in (HOME.parents[1] / "evidence" / self.slug, HOME / "_evidence" / self.slug, self.folder / "evidence"):
             path = folder / "evidence.json"
             if path.is_file():
-                return {**json.loads(path.read_text(encoding="utf-8")), "folder": str(folder)}
+                try:
+                    return {**json.loads(path.read_text(encoding="utf-8")), "folder": str(folder)}
+                except (ValueError, TypeError) as error:
+                    raise InputError(path, f"is broken: {error}", f"foveate reproduce {self.slug} writes it anew") from error
         return None
 
     def verdicts(self) -> dict[str, str]:
-        """Claim id to verdict: ``holds``, ``does not hold``, ``undecided``, ``needs data`` or ``not measured``."""
-        judged = {c["id"]: c["verdict"] for c in (self.evidence or {}).get("claims", [])}
-        return {
-            c.id: "needs data" if c.kind == "absolute" else judged.get(c.id, "not measured") for c in self.claim
-        }
+        """Claim id to verdict: ``holds``, ``does not hold``, ``undecided``, ``needs data`` or ``not measured``.
+
+        A verdict counts only for the claim that was judged: once its card says another relation or margin, it is gone.
+        """
+        judged = {c.get("id"): c for c in (self.evidence or {}).get("claims", [])}
+        found = {}
+        for claim in self.claim:
+            entry = judged.get(claim.id, {})
+            current = entry.get("rule") == claim.rule()
+            found[claim.id] = entry.get("verdict", "not measured") if current else "not measured"
+            if claim.kind == "absolute":
+                found[claim.id] = "needs data"
+        return found
 
     def module(self, name: str) -> ModuleType:
         """Import one of the system's modules: method, data, run, train or reproduce.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -15,8 +14,6 @@ from foveate.errors import InputError
 
 if TYPE_CHECKING:
     from foveate.catalogue import Card
-
-MARKS = {"holds": "+", "does not hold": "-", "undecided": "?", "needs data": "d", "not measured": "."}
 
 
 class Parser(argparse.ArgumentParser):
@@ -84,9 +81,10 @@ def _dispatch(given: list[str]) -> int:
     p = verb("data", _data, "the data doctor: which layout a folder has, what is in it, what is missing")
     p.add_argument("path", type=Path, metavar="PATH")
     p.add_argument("--json", action="store_true", help="for programs")
-    p = verb("import", _import, "weights that the authors released: mapped strictly, written as safetensors")
+    p = verb("import", _import, "weights that the authors released, or a checkpoint of ours: mapped strictly to safetensors")
     p.add_argument("file", type=Path, metavar="FILE")
     p.add_argument("--out", type=Path, default=Path("weights"), help="folder (default: weights)")
+    p.add_argument("--half", action="store_true", help="store 16-bit floats: half the size")
     p = verb("check", _check, "does a system keep the contract?")
     p.add_argument("--full", action="store_true", help="the slow checks too")
     p = verb("page", _page, "all evidence as one HTML page; refreshes the README's table", slug=False)
@@ -133,6 +131,7 @@ def _positive(text: str) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     from foveate.catalogue import cards
+    from foveate.page import standing
 
     found = cards(options.wing)
     if options.json:
@@ -144,15 +143,8 @@ def _list(options: argparse.Namespace) -> int:
             wing = card.wing
             print(f"\n{wing}")
         print(f"  {card.slug:<22} {card.summary}")
-        print(f"  {'':<22} claims: {tally(card)}")
+        print(f"  {'':<22} claims: {standing(card)}")
     return 0
-
-
-def tally(card: Card) -> str:
-    """Count a card's verdicts: ``3 hold, 1 undecided``."""
-    verdicts = list(card.verdicts().values())
-    words = {"holds": "hold", "does not hold": "do not hold", "needs data": "need data"}
-    return ", ".join(f"{verdicts.count(v)} {words.get(v, v)}" for v in MARKS if v in verdicts)
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -171,7 +163,10 @@ def _show(options: argparse.Namespace) -> int:
         if table:
             print(f"\n{title}\n" + "\n".join(f"  {name:<10} {entry['says']}" for name, entry in table.items()))
     if card.preset:
-        print("\npresets\n" + "\n".join(f"  {n:<10} " + ", ".join(f"{k}={v}" for k, v in p.items()) for n, p in card.preset.items()))
+        print(
+            "\npresets\n"
+            + "\n".join(f"  {n:<10} " + ", ".join(f"{k}={v}" for k, v in p.items()) for n, p in card.preset.items())
+        )
     verdicts = card.verdicts()
     print("\nclaims")
     for claim in card.claim:
@@ -189,6 +184,8 @@ def _show(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace, rest: list[str]) -> int:
     import inspect
 
+    from jsonargparse import ArgumentError
+
     from foveate import actions
     from foveate.catalogue import find
 
@@ -196,8 +193,10 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     name = rest.pop(0) if rest and rest[0] in card.action else None
     name, function = actions.find_action(card, name)
     parser = _action_parser(card, name, function)
-    with _one_line(parser.prog):
+    try:
         values = vars(parser.parse_args(actions.spell_out_flags(function, rest)))
+    except ArgumentError as error:
+        raise InputError(parser.prog, str(error), f"{parser.prog} --help tells more") from error
     out = Path(values.pop("out"))
     inputs: list[Path]
     if actions.takes_many(card, name, function):
@@ -262,20 +261,8 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
     card = find(options.slug)
     from foveate.trainer import train
 
-    with _one_line(f"foveate train {card.slug}"):
-        train(card, rest)
+    train(card, rest)
     return 0
-
-
-@contextlib.contextmanager
-def _one_line(where: str) -> Any:
-    """Turn jsonargparse's errors, which quote whole configurations, into one line."""
-    from jsonargparse import ArgumentError
-
-    try:
-        yield
-    except ArgumentError as error:
-        raise InputError(where, " ".join(str(error).split()), f"{where} --help tells more") from error
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -288,9 +275,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     from foveate.catalogue import find
 
     card = find(options.slug)
-    found = evidence.reproduce(
-        card, options.claim, options.budget, options.seeds, options.jobs, options.backend, options.out
-    )
+    found = evidence.reproduce(card, options.claim, options.budget, options.seeds, options.jobs, options.backend, options.out)
     _print_verdicts(card, found)
     print(f"evidence: {evidence.folder_of(card, options.budget, options.out)}")
     return 0
@@ -318,7 +303,7 @@ def _print_verdicts(card: Card, found: dict[str, Any]) -> None:
                     f"{claim.id} {claim.says}" if i == 0 else "",
                     f"{claim.method} - {c['baseline']}",
                     f"{c['difference']:+.3g} {unit}",
-                    f"{c['low']:+.3g} to {c['high']:+.3g}",
+                    "none" if c["low"] is None else f"{c['low']:+.3g} to {c['high']:+.3g}",
                     verdict if i == 0 else "",
                 )
     Console(width=None if sys.stdout.isatty() else 140).print(table)
@@ -350,7 +335,9 @@ def _data(options: argparse.Namespace) -> int:
     else:
         for name, report in found.items():
             print(f"{'+' if report['fits'] else '-'} {name}: {report['says']}")
-            print("    " + (", ".join(f"{p}: {n}" for p, n in report["parts"].items()) if report["fits"] else report["missing"]))
+            print(
+                "    " + (", ".join(f"{p}: {n}" for p, n in report["parts"].items()) if report["fits"] else report["missing"])
+            )
     if not any(report["fits"] for report in found.values()):
         raise InputError(options.path, "has none of the layouts above", "one of them")
     return 0
@@ -365,14 +352,18 @@ def _import(options: argparse.Namespace) -> int:
         raise InputError(card.slug, "has no released weights to import")
     from foveate.parts import weights
 
-    arguments, state = method.released(weights.read_checkpoint(options.file))
+    content = weights.read_checkpoint(options.file)
+    if "arguments" in content:  # of our own training
+        state, arguments = weights.read(options.file)
+    else:
+        arguments, state = method.released(content)
     network = getattr(method, card.network)(**arguments)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(options.file, f"does not fit: {error}", f"weights of {card.slug}") from error
     target = options.out / f"{options.file.stem}.safetensors"
-    weights.save(network, target)
+    weights.save(network, target, options.half)
     print(target)
     print(f"{len(state)} tensors, " + ", ".join(f"{k}={v}" for k, v in arguments.items()), file=sys.stderr)
     return 0

@@ -124,10 +124,17 @@ def judge(claim: Claim, measured: Measured | None, better: str) -> dict[str, Any
         better: Direction of the metric, ``higher`` or ``lower``.
 
     Returns:
-        ``{"id", "kind", "metric", "verdict", "note", ...}`` with ``value`` for a structural claim and ``comparisons`` and
-        ``matters`` for a relational one. Differences are method minus baseline.
+        ``{"id", "kind", "metric", "rule", "verdict", "note", ...}`` with ``value`` for a structural claim and
+        ``comparisons`` and ``matters`` for a relational one. Differences are method minus baseline.
     """
-    found: dict[str, Any] = {"id": claim.id, "kind": claim.kind, "metric": claim.metric, "note": "", "value": None}
+    found: dict[str, Any] = {
+        "id": claim.id,
+        "kind": claim.kind,
+        "metric": claim.metric,
+        "rule": claim.rule(),
+        "note": "",
+        "value": None,
+    }
     if claim.kind == "absolute":
         return {**found, "verdict": "needs data", "note": claim.command}
     if measured is None:
@@ -158,9 +165,13 @@ def _compare(claim: Claim, measured: Measured, baseline: str, better: str) -> di
     oriented = (low, high) if better == "higher" else (-high, -low)
     verdict = decide(claim.relation, *oriented, claim.margin) if math.isfinite(mean) else "undecided"
     return {
-        "baseline": baseline, "difference": mean, "low": low, "high": high, "verdict": verdict,
+        "baseline": baseline, "difference": mean, "low": _finite(low), "high": _finite(high), "verdict": verdict,
         "seeds": len(seeds), "per_seed": differences,
     }  # fmt: skip
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -451,7 +462,8 @@ def draw(name: str, measured: Measured, card: Card, folder: Path) -> Iterator[Pa
 
         count = len(measured.pictures)
         figure = Figure(figsize=(3 * min(count, 4), 3.2 * math.ceil(count / 4)))
-        for axes, (arm, path) in zip(figure.subplots(math.ceil(count / 4), min(count, 4), squeeze=False).flat, measured.pictures.items()):
+        panels = figure.subplots(math.ceil(count / 4), min(count, 4), squeeze=False).flat
+        for axes, (arm, path) in zip(panels, measured.pictures.items(), strict=False):
             axes.imshow(read_picture(path).colour())
             values = measured.values.get(arm, {})
             metric = next(iter(values), None)

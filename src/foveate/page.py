@@ -129,34 +129,55 @@ def readme_table(cards: list[Card], root: Path = HOME.parents[1]) -> str:
     return "\n".join(rows)
 
 
+def claims_table(card: Card) -> str:
+    """Return a Markdown table of one system's claims: what the paper says, what was measured, the verdict."""
+    found, verdicts = _judged(card), card.verdicts()
+    rows = ["| claim | the paper | measured here | verdict |", "|---|---|---|---|"]
+    for claim in card.claim:
+        current = found.get(claim.id, {}) if verdicts[claim.id] not in ("not measured", "needs data") else {}
+        measured = "<br>".join(map(_markdown, _measured(card, claim, current)))
+        cells = (f"{claim.id}: {_markdown(claim.says)}", _markdown(claim.paper), measured, f"**{verdicts[claim.id]}**")
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def refresh_readme(path: Path, cards: list[Card]) -> bool:
-    """Replace what stands between the lines ``<!-- foveate:systems -->`` and ``<!-- /foveate:systems -->`` by the table.
+    """Write anew what stands between ``<!-- foveate:systems -->`` and ``<!-- /foveate:systems -->``, each on a line of its own.
+
+    The same is done between ``<!-- foveate:SLUG -->`` and its end for the claims of single systems, where there are such lines.
 
     Returns:
         Whether anything changed.
 
     Raises:
-        InputError: If the file is missing, is not text, or does not have the two lines once each and in this order.
+        InputError: If the file is missing, is not text, or does not have the lines once each and in this order.
     """
     expected = f"a Markdown file with the lines {BEGIN} and {END}"
     text = _read(path, expected)
+    fresh = _between(text, "systems", readme_table(cards, path.parent), path, expected)
+    for card in cards:
+        if f"<!-- foveate:{card.slug} -->" in fresh:
+            fresh = _between(fresh, card.slug, claims_table(card), path, expected)
+    if fresh == text:
+        return False
+    write_atomically(path, fresh)
+    return True
+
+
+def _between(text: str, name: str, table: str, path: Path, expected: str) -> str:
+    """Replace what stands between the two marker lines of a name."""
     lines = text.splitlines(keepends=True)
     places = []
-    for marker in (BEGIN, END):
+    for marker in (f"<!-- foveate:{name} -->", f"<!-- /foveate:{name} -->"):
         found = [i for i, line in enumerate(lines) if line.strip() == marker]
         if len(found) != 1:
             raise InputError(path, f"the line {marker} {'stands more than once' if found else 'is missing'}", expected)
         places += found
     first, last = places
     if first > last:
-        raise InputError(path, f"{END} stands before {BEGIN}", expected)
+        raise InputError(path, f"<!-- /foveate:{name} --> stands before <!-- foveate:{name} -->", expected)
     end = "\r\n" if lines[first].endswith("\r\n") else "\n"
-    table = [line + end for line in readme_table(cards, path.parent).split("\n")]
-    fresh = "".join([*lines[: first + 1], *table, *lines[last:]])
-    if fresh == text:
-        return False
-    write_atomically(path, fresh)
-    return True
+    return "".join([*lines[: first + 1], *(line + end for line in table.split("\n")), *lines[last:]])
 
 
 # An entry starts as "### 52.HINet: Half ..." and its title line ends with the link that holds the arXiv number: new style

@@ -33,7 +33,8 @@ class Picture:
     """A picture as it lies in a file.
 
     Attributes:
-        pixels: uint8 or uint16, ``(H, W)`` grey, ``(H, W, 2)`` grey and alpha, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA, upright.
+        pixels: uint8 or uint16, ``(H, W)`` grey, ``(H, W, 2)`` grey and alpha, ``(H, W, 3)`` RGB or
+            ``(H, W, 4)`` RGBA, upright.
         profile: The ICC colour profile, kept as it came.
     """
 
@@ -50,8 +51,7 @@ class Picture:
     @classmethod
     def from_unit(cls, values: np.ndarray, bits: int = 8) -> Picture:
         """Make a picture of values in [0, 1], clipped and rounded, of shape ``(H, W)`` or ``(H, W, C)``."""
-        top = 2**bits - 1
-        return cls(np.round(np.clip(values, 0, 1) * top).astype(np.uint8 if bits == 8 else np.uint16))
+        return cls(quantised(values, bits))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -86,7 +86,7 @@ class Picture:
         """Replace the colours by others ``(H, W, 3)`` in [0, 1]; bit depth, grey, alpha and profile stay."""
         if self.grey:
             colour = colour.mean(axis=2, keepdims=True)
-        pixels = Picture.from_unit(colour, self.bits).pixels
+        pixels = quantised(colour, self.bits)
         if self.alpha is not None:
             pixels = np.concatenate([pixels, self.alpha[..., None]], axis=2)
         return replace(self, pixels=pixels[..., 0] if self.pixels.ndim == 2 else pixels)
@@ -106,6 +106,11 @@ class Picture:
             path.write_bytes(encode_png16(self))
 
 
+def quantised(values: np.ndarray, bits: int) -> np.ndarray:
+    """Round values in [0, 1], clipped, to uint8 or uint16."""
+    return np.round(np.clip(values, 0, 1) * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+
+
 def encode_png16(picture: Picture) -> bytes:
     """Encode a 16-bit picture as PNG.
 
@@ -118,12 +123,15 @@ def encode_png16(picture: Picture) -> bytes:
     filtered[0, 1:], filtered[1:, 1:] = rows[0], rows[1:] - rows[:-1]
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[1 if picture.pixels.ndim == 2 else picture.pixels.shape[2]]
 
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    profile = png_chunk(b"iCCP", b"ICC\0\0" + zlib.compress(picture.profile)) if picture.profile else b""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+    data = png_chunk(b"IDAT", zlib.compress(filtered, 6))
+    return b"\x89PNG\r\n\x1a\n" + header + profile + data + png_chunk(b"IEND", b"")
 
-    profile = chunk(b"iCCP", b"ICC\0\0" + zlib.compress(picture.profile)) if picture.profile else b""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + profile + chunk(b"IDAT", zlib.compress(filtered, 6)) + chunk(b"IEND", b"")
+
+def png_chunk(name: bytes, body: bytes) -> bytes:
+    """Frame one chunk of a PNG file: length, name, body, checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 @dataclass(frozen=True)
@@ -241,7 +249,7 @@ class Result(Mapping[str, Part]):
         return written
 
 
-class staging:  # noqa: N801 - used as a function
+class staging:
     """A temporary folder inside ``folder`` that is gone afterwards, whatever happens: ``with staging(out) as temporary``.
 
     It lies on the same file system as its parent, so that a rename out of it is atomic.

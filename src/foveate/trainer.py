@@ -6,8 +6,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
+from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -25,6 +25,13 @@ class TrainCLI(LightningCLI):
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Let errors surface instead of printing the usage."""
         return super().init_parser(**{**kwargs, "exit_on_error": False})
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse what `foveate train` was given; Lightning warns of any arguments but the interpreter's own."""
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            raise InputError(parser.prog, str(error), f"{parser.prog} --help tells more") from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add checkpoints and exact resume as callbacks with options of their own."""
@@ -58,34 +65,32 @@ def train(card: Card, arguments: list[str]) -> None:
     verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "fit"
     settings = _settings(card, module, data, recipe)
     folder = Path("runs") / card.slug
-    try:
-        TrainCLI(
-            module,
-            LightningDataModule,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-            trainer_defaults={
-                "num_sanity_val_steps": 0,
-                "log_every_n_steps": 10,
-                "logger": [
-                    {"class_path": f"lightning.pytorch.loggers.{kind}", "init_args": {"save_dir": str(folder), "name": stage_name}}
-                    for kind in ("CSVLogger", "TensorBoardLogger")
-                ],
-                "plugins": [{"class_path": "foveate.parts.training.AtomicCheckpointIO"}],
-            },
-            parser_kwargs={
-                "prog": f"foveate train {card.slug}",
-                **{v: {"default_env": False} for v in VERBS},
-            },
-            args=_arguments(verb, settings, arguments),
-        )
-    except InputError:
-        raise
-    except Exception as error:
-        if type(error).__name__ in ("ArgumentError", "NSKeyError", "ParserError"):
-            raise InputError(f"foveate train {card.slug}", str(error), "see --help") from error
-        raise
+    # Both loggers share a folder, which each would otherwise choose for itself.
+    version = sum(1 for _ in (folder / stage_name).glob("version_*"))
+    TrainCLI(
+        module,
+        LightningDataModule,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults={
+            "num_sanity_val_steps": 0,
+            "log_every_n_steps": 10,
+            "logger": [
+                {
+                    "class_path": f"lightning.pytorch.loggers.{kind}",
+                    "init_args": {"save_dir": str(folder), "name": stage_name, "version": version},
+                }
+                for kind in ("CSVLogger", "TensorBoardLogger")
+            ],
+            "plugins": [{"class_path": "foveate.parts.training.AtomicCheckpointIO"}],
+        },
+        parser_kwargs={
+            "prog": f"foveate train {card.slug}",
+            **{v: {"default_env": False} for v in VERBS},
+        },
+        args=_arguments(verb, settings, arguments),
+    )
 
 
 def _arguments(verb: str, settings: dict[str, Any], arguments: list[str]) -> ArgsType:
@@ -99,14 +104,14 @@ def _option(arguments: list[str], name: str, choices: list[str]) -> str | None:
             value = argument.partition("=")[2] if "=" in argument else (arguments[i + 1 : i + 2] or [""])[0]
             del arguments[i : i + 1 + ("=" not in argument)]
             if value not in choices:
-                raise InputError(name, f"there is no {value!r}", f"one of {', '.join(choices)}" if choices else "none are named")
+                raise InputError(
+                    name, f"there is no {value!r}", f"one of {', '.join(choices)}" if choices else "none are named"
+                )
             return value
     return None
 
 
-def _settings(
-    card: Card, module: type[LightningModule], data: type[LightningDataModule], recipe: str | None
-) -> dict[str, Any]:
+def _settings(card: Card, module: type[LightningModule], data: type[LightningDataModule], recipe: str | None) -> dict[str, Any]:
     """Turn a recipe into a configuration: what the user gives comes after it and wins."""
     chosen = card.recipe[recipe] if recipe else {}
     model = dict(chosen.get("model", {}))

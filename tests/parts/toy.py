@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
-import signal
 import time
 import warnings
 from pathlib import Path
@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from foveate.parts.training import Draw, fit, train_loader
+from foveate.parts.training import Draw, fit, steps_done, train_loader
 
 WIDTH = 6
 
@@ -40,17 +40,17 @@ class Numbers(Dataset):
 
 
 class ToyData(LightningDataModule):
-    """10 rows in batches of 4: an epoch of three steps whose last batch is filled up."""
+    """Without arguments 10 rows in batches of 4: an epoch of three steps whose last batch is filled up."""
 
-    def __init__(self, batch_size: int = 4, workers: int = 0, validate: bool = False) -> None:
+    def __init__(self, length: int = 10, batch_size: int = 4, workers: int = 0) -> None:
         super().__init__()
-        self.batch_size, self.workers, self.validate = batch_size, workers, validate
+        self.length, self.batch_size, self.workers = length, batch_size, workers
 
     def train_dataloader(self) -> DataLoader:
-        return train_loader(self, Numbers(10), self.batch_size, seed=3, num_workers=self.workers)
+        return train_loader(self, Numbers(self.length), self.batch_size, seed=3, num_workers=self.workers)
 
-    def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        return DataLoader(Numbers(3), 2) if self.validate else []
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(Numbers(3), 2)
 
 
 class Toy(LightningModule):
@@ -119,8 +119,18 @@ class Adversaries(Toy):
         return [torch.optim.Adam(self.network.parameters(), lr=0.05), torch.optim.Adam(self.generator.parameters(), lr=0.01)]
 
 
+class Save(Callback):
+    """Save every batch with `Trainer.save_checkpoint`, between two accumulated ones too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"step={steps_done(trainer)}.ckpt")
+
+
 def checkpoints(folder: Path) -> list[Path]:
-    """List the checkpoints that `run` wrote, oldest first."""
+    """List the checkpoints of single steps, oldest first."""
     return sorted(folder.glob("step=*.ckpt"), key=lambda path: int(path.stem.removeprefix("step=")))
 
 
@@ -129,27 +139,33 @@ def run(
     steps: int = 8,
     *,
     kind: type[Toy] = Toy,
-    ckpt_path: Path | None = None,
+    ckpt_path: str | Path | None = None,
     save: dict[str, Any] | None = None,
     callbacks: tuple[Callback, ...] = (),
     model: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
     **trainer: Any,
 ) -> dict[str, Any]:
-    """Train and keep a checkpoint of every step (``save`` changes that).
+    """Train, and keep a checkpoint of every step of the optimisers in ``folder`` (``save`` changes that).
 
     Returns:
-        The weights, the state of the optimisers, the indices that each step saw, and the trainer.
+        ``weights``, ``optimizers`` (their states), and ``seen``: the indices of every step.
     """
     keep = ModelCheckpoint(folder, "{step}", **{"every_n_train_steps": 1, "save_top_k": -1, **(save or {})})
     module = kind(**(model or {}))
-    runner: Trainer = fit(
-        module, ToyData(**(data or {})), steps, seed=5, callbacks=(*callbacks, keep), accelerator="cpu",
-        ckpt_path=ckpt_path and str(ckpt_path), enable_checkpointing=True, **trainer,
-    )  # fmt: skip
-    return {
-        "weights": {k: v.clone() for k, v in module.state_dict().items()},
-        "optimizers": [optimizer.state_dict() for optimizer in runner.optimizers],
-        "seen": module.seen,
-        "trainer": runner,
-    }
+    options = {"limit_val_batches": 0, "accelerator": "cpu", "default_root_dir": folder, "enable_checkpointing": True}
+    runner = fit(
+        module, ToyData(**(data or {})), steps, seed=5, callbacks=(*callbacks, keep), ckpt_path=ckpt_path, **options | trainer
+    )
+    weights = {name: value.clone() for name, value in module.state_dict().items()}
+    return {"weights": weights, "optimizers": [o.state_dict() for o in runner.optimizers], "seen": module.seen}
+
+
+def job(folder: Path, result: str, environment: dict[str, str], *arguments: Any, **options: Any) -> None:
+    """Do a `run` as a process of its own, which leads its process group, and leave what it returns in a file."""
+    warnings.simplefilter("ignore")
+    os.setsid()
+    os.environ.update(environment)
+    multiprocessing.set_start_method("fork", force=True)  # of the data workers
+    torch.set_num_threads(1)
+    torch.save(run(folder, *arguments, **options), folder / result)

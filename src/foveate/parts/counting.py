@@ -38,7 +38,9 @@ def macs(module: nn.Module, *shapes: tuple[int, ...], transposed: Literal["input
         (1600, 6400)
     """
 
-    def convolution(x: Any, w: Any, _bias: Any, _stride: Any, _pad: Any, _dil: Any, is_t: bool, *_: Any, out_shape: Any, **__: Any) -> int:
+    def convolution(
+        x: Any, w: Any, _bias: Any, _stride: Any, _pad: Any, _dil: Any, is_t: bool, *_: Any, out_shape: Any, **__: Any
+    ) -> int:
         size = x if is_t and transposed == "input" else out_shape
         return 2 * x[0] * math.prod(size[2:]) * math.prod(w)
 

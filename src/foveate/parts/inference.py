@@ -27,6 +27,7 @@ def quick(
     network: Callable[[Tensor], Tensor] | nn.Module,
     precision: Precision = "auto",
     on: torch.device | None = None,
+    channels_last: bool = True,
 ) -> Callable[[Tensor], Tensor]:
     """Wrap a convolutional network for inference: no gradients, channels last, bfloat16 where the device has it.
 
@@ -34,18 +35,20 @@ def quick(
         network: The network, or a function of it; a module is moved to the device and to channels last.
         precision: ``auto`` picks bfloat16 if the device computes in it natively.
         on: The device; the accelerator if there is one.
+        channels_last: Lay tensors out with the channels last.
 
     Returns:
         A function from ``(B, C, H, W)`` on any device to float32 on the processor.
     """
     on = on or device()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
     half = precision == "bfloat16" or (precision == "auto" and has_bfloat16(on))
     if isinstance(network, nn.Module):
-        network = network.to(on, memory_format=torch.channels_last)
+        network = network.to(on, memory_format=layout)
 
     @torch.inference_mode()
     def run(x: Tensor) -> Tensor:
-        x = x.to(on, memory_format=torch.channels_last)
+        x = x.to(on, memory_format=layout)
         with torch.autocast(on.type, torch.bfloat16, enabled=half):
             return network(x).float().cpu()
 

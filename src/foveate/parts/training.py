@@ -6,7 +6,12 @@ shuffled loader was. Here nothing needs restoring, because nothing is carried al
 
 * `StepSampler` orders the data by (seed, epoch) and starts at the step that the trainer is at.
 * A data set draws its crops and flips from (seed, epoch, index): it is indexed with a `Draw`, which says all three.
-* `ExactResume` seeds the global generators from (seed, step) before each step, for dropout and the like.
+* `ResumableLoader` and `ExactResume` seed the global generators from (seed, step) before a batch is fetched and before its
+  step: for augmentation in `on_after_batch_transfer`, and for dropout and the like.
+
+Two limits of Lightning's remain. What a module does in its own `on_train_batch_end` comes after the checkpoint of that step:
+an average of the weights, say, belongs into `optimizer_step`. And the first epoch that ends after a resume does not count for a
+schedule that watches a validation metric (`ReduceLROnPlateau`).
 """
 
 from __future__ import annotations
@@ -15,7 +20,6 @@ import math
 import os
 import random
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,8 +90,32 @@ class StepSampler(DistributedSampler):
                 step += 1
 
 
+def seed_generators(*key: int) -> None:
+    """Seed the global generators of Python, NumPy and PyTorch."""
+    state = np.random.SeedSequence(key).generate_state(3)
+    random.seed(int(state[0]))
+    np.random.seed(int(state[1]))  # noqa: NPY002 - for libraries that draw from the global generator
+    torch.manual_seed(int(state[2]))
+
+
 class ResumableLoader(DataLoader):
-    """A data loader that tells Lightning that it can resume; its place follows from the trainer's step."""
+    """A data loader that tells Lightning that it can resume; its place follows from the trainer's step.
+
+    Each batch comes with the generators freshly seeded, so that what is drawn between the loader and the step
+    (`on_after_batch_transfer`) is a function of (seed, step) too.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        """Go through the batches."""
+        batches = super().__iter__()
+        while True:
+            if isinstance(self.sampler, StepSampler):  # Lightning's overfit_batches puts another in its place
+                seed_generators(self.sampler.seed, self.sampler.rank, 2, self.sampler.steps_done())
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            yield batch
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing to keep."""
@@ -116,8 +144,19 @@ def train_loader(
         raise InputError(type(data).__name__, "there is nothing to train on", "at least one item")
     sampler = StepSampler(len(dataset), batch_size, seed, lambda: steps_done(data.trainer))  # type: ignore[arg-type]
     return ResumableLoader(
-        dataset, batch_size, sampler=sampler, num_workers=num_workers, drop_last=True, persistent_workers=num_workers > 0
+        dataset,
+        batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        drop_last=True,
+        persistent_workers=num_workers > 0,
+        worker_init_fn=_work_on,
     )
+
+
+def _work_on(_: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to the workers too, to the training process: it may need one more batch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def steps_done(trainer: Trainer | None) -> int:
@@ -137,23 +176,32 @@ class ExactResume(Callback):
         self.seed, self.stop_at = seed, stop_at
         self.asked_to_stop = False
         self._previous: Any = None
-
-    def _seed(self, trainer: Trainer, *key: int) -> None:
-        state = np.random.SeedSequence((self.seed, trainer.global_rank, *key)).generate_state(3)
-        random.seed(int(state[0]))
-        np.random.seed(int(state[1]))  # noqa: NPY002 - for libraries that draw from the global generator
-        torch.manual_seed(int(state[2]))
+        self._gradients: dict[str, torch.Tensor] = {}
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """Seed the step."""
-        self._seed(trainer, 0, steps_done(trainer))
+        seed_generators(self.seed, trainer.global_rank, 0, steps_done(trainer))
 
     def on_validation_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, index: int, *_: Any) -> None:
         """Seed validation alike every time it runs."""
-        self._seed(trainer, 1, index)
+        seed_generators(self.seed, trainer.global_rank, 1, index)
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the gradients of a checkpoint that falls between two accumulated batches; several processes keep their mean."""
+        if trainer.fit_loop._should_accumulate():
+            kept = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+            checkpoint["gradients"] = {name: trainer.strategy.reduce(g, reduce_op="mean") for name, g in kept.items()}
+
+    def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take note of such gradients."""
+        self._gradients = checkpoint.get("gradients", {})
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Catch Ctrl-C."""
+        """Put accumulated gradients back, and catch Ctrl-C."""
+        for name, parameter in module.named_parameters():
+            if name in self._gradients:
+                parameter.grad = self._gradients[name].to(parameter.device)
+        self._gradients, self.asked_to_stop = {}, False
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._interrupted)
 
@@ -164,9 +212,10 @@ class ExactResume(Callback):
         print("\nstopping after this step (Ctrl-C again stops at once, without a checkpoint)", flush=True)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Save and stop if asked to, once the accumulated gradients are used up."""
-        if self.asked_to_stop and not trainer.fit_loop._should_accumulate():
-            path = self.stop_at or os.path.join(trainer.log_dir or trainer.default_root_dir, "interrupted.ckpt")
+        """Save and stop if asked to, once the accumulated gradients are used up; all processes at the same step."""
+        asked = trainer.strategy.reduce_boolean_decision(self.asked_to_stop, all=False)
+        if asked and not trainer.fit_loop._should_accumulate():
+            path = self.stop_at or str(Path(trainer.log_dir or trainer.default_root_dir) / "interrupted.ckpt")
             trainer.save_checkpoint(path)
             print(f"stopped; go on with --ckpt_path {path}", flush=True)
             raise KeyboardInterrupt
@@ -204,18 +253,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints that are written whole or not at all, and are read without running a stranger's code."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write to a temporary file beside the target, then rename."""
+        """Write to a file beside the target, then rename. A killed run leaves that file; the next one writes over it."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".foveate-", dir=target.parent)
+        fresh = target.with_name(f".{target.name}.part")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with fresh.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, target)
+            os.replace(fresh, target)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
             raise
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
@@ -248,7 +297,7 @@ def fit(
         ckpt_path: Go on from this checkpoint.
         **trainer: More arguments of Lightning's `Trainer`.
     """
-    quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     with _silenced():
         runner = Trainer(
             **{
@@ -261,7 +310,7 @@ def fit(
     return runner
 
 
-class _silenced:  # noqa: N801 - used as a function
+class _silenced:
     """Keep Lightning's remarks about the machine (no GPU used, few workers) out of experiments and tests."""
 
     def __enter__(self) -> None:
@@ -275,6 +324,7 @@ class _silenced:  # noqa: N801 - used as a function
         self._warnings.__enter__()
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on PyTorch 2.11 and later
 
     def __exit__(self, *error: object) -> None:
         self._warnings.__exit__(*error)

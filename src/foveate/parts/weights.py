@@ -30,7 +30,8 @@ def save(network: nn.Module, path: Path, half: bool = False) -> None:
 
 def write(state: dict[str, Tensor], arguments: dict[str, Any], path: Path, half: bool = False) -> None:
     """Write a state dict and the arguments of the network that it fits; see `save`."""
-    stored = {k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}
+    # Clones, since one weight may go by two names, which safetensors refuses.
+    stored = {k: (v.half() if half and v.is_floating_point() else v).cpu().contiguous().clone() for k, v in state.items()}
     write_atomically(path, to_safetensors(stored, metadata={"arguments": json.dumps(arguments)}))
 
 
@@ -49,7 +50,7 @@ def load(kind: type[Network], path: Path) -> Network:
     try:
         network = kind(**arguments)
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, RuntimeError, ValueError, AttributeError) as error:
         raise InputError(path, f"does not fit {kind.__name__}: {error}", "weights of this system") from error
     return network.eval()
 
@@ -64,10 +65,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         content = read_checkpoint(path)
         if "arguments" not in content or "state_dict" not in content:
             raise InputError(path, "says no constructor arguments", expected)
-        prefix = "network."
-        return {
-            k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)
-        }, content["arguments"]
+        prefix, state = "network.", content["state_dict"]
+        if not isinstance(state, dict):
+            raise InputError(path, f"holds a {type(state).__name__} for weights", expected)
+        return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, content["arguments"]
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

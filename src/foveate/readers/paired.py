@@ -16,7 +16,6 @@ from foveate.parts.training import Draw
 from foveate.readers.pictures import find_pictures, read_picture
 from foveate.results import Picture
 
-
 Prepare = Callable[[Picture], Tensor]
 Moves = Literal["all", "half", "none"]
 

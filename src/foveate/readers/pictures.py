@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import stat
 import warnings
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from foveate.errors import InputError
 from foveate.results import Picture
@@ -13,6 +15,9 @@ from foveate.results import Picture
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 MAX_PIXELS = 2**28  # 268 megapixels: above any camera's, below what would fill the memory
 EXPECTED = "a PNG, JPEG, WebP, TIFF or BMP picture"
+
+# What Pillow may try: no decoder that starts another program, and none that hardly anyone has tried to break.
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 
 
 def read_picture(path: str | Path) -> Picture:
@@ -26,51 +31,62 @@ def read_picture(path: str | Path) -> Picture:
     Raises:
         InputError: If the file is missing, empty, truncated, animated, too large, or no picture.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     path = Path(path)
-    if not path.exists():
-        raise InputError(path, "there is no such file", EXPECTED)
-    if not path.is_file():
-        raise InputError(path, "is not a file", EXPECTED)
-    if path.stat().st_size == 0:
-        raise InputError(path, "the file is empty", EXPECTED)
     try:
-        with warnings.catch_warnings():
-            # Our own limit below says it better than Pillow's warning.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise InputError(path, "there is no such file", EXPECTED) from error
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {error.strerror}", EXPECTED) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(path, "is not a file", EXPECTED)
+    if status.st_size == 0:
+        raise InputError(path, "the file is empty", EXPECTED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damage and size, which are judged here
+        try:
+            return _read(path)
+        except InputError:
+            raise
+        except PermissionError as error:
+            raise InputError(path, f"cannot be read: {error.strerror}", EXPECTED) from error
+        except Exception as error:  # decoders raise whatever the damage leads to
+            raise InputError(path, f"is damaged or cut off: {error or type(error).__name__}", EXPECTED) from error
+
+
+def _read(path: Path) -> Picture:
+    """Read a picture; what is wrong with it ends in any error."""
+    try:
+        image = Image.open(path, formats=_FORMATS)
     except UnidentifiedImageError as error:
         return _read_tiff(path) if _is_tiff(path) else _refuse(path, error)
     except Image.DecompressionBombError as error:
         raise InputError(path, f"is too large: {error}", f"at most {MAX_PIXELS:,} pixels") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(path, f"cannot be read: {error}", EXPECTED) from error
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise InputError(path, f"is too large: {width} x {height} pixels", f"at most {MAX_PIXELS:,} pixels")
-        if getattr(image, "n_frames", 1) > 1:
-            kind = "is animated" if image.format in ("GIF", "WEBP", "PNG") else "has several pages"
-            raise InputError(path, f"{kind}: {image.n_frames} frames", "a single picture")
-        profile = image.info.get("icc_profile")
-        try:
-            if image.format == "TIFF" and image.mode not in ("1", "P", "PA", "L", "LA", "RGB", "RGBA", "CMYK"):
-                return _read_tiff(path)
-            if image.format == "PNG" and _png_depth(path) == 16:
-                return Picture(_decode_png16(path), profile)
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-        except InputError:
-            raise
-        except (OSError, SyntaxError, ValueError, MemoryError) as error:
-            raise InputError(path, f"is damaged or cut off: {error}", EXPECTED) from error
-    if upright.mode in ("P", "PA", "1", "CMYK", "YCbCr", "LAB", "HSV"):
-        transparent = "transparency" in upright.info or upright.mode == "PA"
-        upright = upright.convert("RGBA" if transparent else "L" if upright.mode == "1" else "RGB")
-    if upright.mode not in ("L", "LA", "RGB", "RGBA"):
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # a JPEG whose further pictures are a preview or a gain map
+            kind = "has several pages" if image.format == "TIFF" else "is animated"
+            raise InputError(path, f"{kind}: {frames} frames", "a single picture")
+        # TIFFs of 16 bits, which Pillow would cut down to 8, and of kinds that it does not know.
+        if image.format == "TIFF" and (
+            max(image.tag_v2.get(258, (1,))) > 8 or image.mode not in ("1", "P", "PA", "L", "LA", "RGB", "RGBA", "CMYK")
+        ):
+            return _read_tiff(path)
+        # A profile of the inks would be wrong for the colours that they are turned into.
+        profile = None if image.mode == "CMYK" else image.info.get("icc_profile")
+        if image.format == "PNG" and _png_depth(path) == 16:
+            pixels = _decode_png16(path)
+            return Picture(np.ascontiguousarray(_upright(pixels, image.getexif().get(274, 1))), profile)
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+    if upright.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"):
         raise InputError(path, f"has pixels of an unusual kind (mode {upright.mode})", "8 or 16 bits, grey or colour")
-    return Picture(np.array(upright), profile)
+    colours = "L" if upright.mode in ("1", "L", "LA") else "RGB"
+    alpha = "A" if "transparency" in upright.info or upright.mode in ("LA", "PA", "RGBA") else ""
+    return Picture(np.array(upright.convert(colours + alpha)), profile)
 
 
 def _refuse(path: Path, error: Exception) -> Picture:
@@ -86,17 +102,23 @@ def _png_depth(path: Path) -> int:
 
 
 def _decode_png16(path: Path) -> np.ndarray:
-    """Decode with torchvision: Pillow would cut 16-bit colour down to 8 bits."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_png
+    """Decode 16-bit PNG with Pillow, which would cut colour down to 8 bits: for the upper ones first, then for the lower.
 
-    with path.open("rb") as file:
-        data = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
-    try:
-        pixels = decode_png(data, mode=ImageReadMode.UNCHANGED).numpy()
-    except RuntimeError as error:
-        raise InputError(path, "is damaged or cut off", EXPECTED) from error
-    return np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    PNG stores the upper byte first. Told that the lower one came first, Pillow takes the other byte for the upper one. Grey
+    and alpha are four bytes to a pixel, as 8-bit RGBA is.
+    """
+    halves = []
+    for order in "BL":
+        with Image.open(path, formats=("PNG",)) as image:
+            kind = str(image.tile[0].args)
+            if kind == "I;16B":
+                return np.array(image)
+            raw = "RGBA" if kind == "LA;16B" else kind[:-1] + order
+            image.tile = [tile._replace(args=raw) for tile in image.tile]
+            halves.append(np.array(image).astype(np.uint16))
+    if kind == "LA;16B":
+        return halves[0][..., 0::2] << 8 | halves[0][..., 1::2]
+    return halves[0] << 8 | halves[1]
 
 
 def _is_tiff(path: Path) -> bool:
@@ -105,7 +127,7 @@ def _is_tiff(path: Path) -> bool:
 
 
 def _read_tiff(path: Path) -> Picture:
-    """Read the TIFFs that Pillow cannot (16-bit colour), or would not keep at 16 bits."""
+    """Read the TIFFs that Pillow cannot, or would not keep at 16 bits."""
     import tifffile
 
     try:
@@ -116,9 +138,18 @@ def _read_tiff(path: Path) -> Picture:
             if page.imagewidth * page.imagelength > MAX_PIXELS:
                 size = f"{page.imagewidth} x {page.imagelength}"
                 raise InputError(path, f"is too large: {size} pixels", f"at most {MAX_PIXELS:,} pixels")
+            kinds = tifffile.PHOTOMETRIC
+            if (
+                page.dtype not in (np.uint8, np.uint16)
+                or page.samplesperpixel > 4
+                or page.imagedepth != 1
+                or page.photometric not in (kinds.MINISBLACK, kinds.MINISWHITE, kinds.RGB)
+            ):
+                kind = getattr(page.photometric, "name", page.photometric)
+                held = f"{page.dtype} values of shape {page.shape}, {kind}"
+                raise InputError(path, f"holds {held}", "8 or 16 bits, grey or RGB")
             pixels = page.asarray()
             planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3
-            inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
             profile = page.tags.valueof("InterColorProfile")
             orientation = int(page.tags.valueof("Orientation", default=1))
     except InputError:
@@ -129,9 +160,9 @@ def _read_tiff(path: Path) -> Picture:
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
-    if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (2,), (3,), (4,)):
-        raise InputError(path, f"holds {pixels.dtype} values of shape {pixels.shape}", "8 or 16 bits, grey or colour")
-    if inverted:
+    if pixels.size == 0 or pixels.ndim not in (2, 3):
+        raise InputError(path, f"is damaged: it has no pixels (shape {pixels.shape})", EXPECTED)
+    if page.photometric == kinds.MINISWHITE:
         pixels = np.iinfo(pixels.dtype).max - pixels
     return Picture(np.ascontiguousarray(_upright(pixels, orientation)), profile)
 
@@ -151,3 +182,19 @@ def find_pictures(folder: Path) -> list[Path]:
     """List the picture files under a folder, at any depth, sorted; hidden ones are left out."""
     found = (p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
+def write_as(picture: Picture, path: Path) -> Path:
+    """Write a picture in the format that the suffix names, for fixtures: results are always PNG.
+
+    JPEG and WebP lose a little; 16 bits need PNG or TIFF.
+    """
+    if path.suffix.lower() in (".tif", ".tiff"):
+        import tifffile
+
+        tifffile.imwrite(path, picture.pixels)
+    elif path.suffix.lower() == ".png":
+        picture.write(path)
+    else:
+        Image.fromarray(picture.pixels).save(path, quality=95)
+    return path

@@ -74,7 +74,7 @@ class Pairs(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Find the files."""
         found = self.parts()
-        train = found["train"] if "train" in found else []
+        train = found.get("train", [])
         if self.crops and stage == "fit":
             train = same_names(Path(self.crops) / "degraded", Path(self.crops) / "clean")
         self.train = self.pictures(train)
@@ -245,9 +245,7 @@ class Degraded(Dataset):
         seed: Seed of the degradation of whole pictures.
     """
 
-    def __init__(
-        self, pictures: Sequence[np.ndarray | Path], task: Task, crop: int, length: int = 0, seed: int = 0
-    ) -> None:
+    def __init__(self, pictures: Sequence[np.ndarray | Path], task: Task, crop: int, length: int = 0, seed: int = 0) -> None:
         self.pictures, self.task, self.crop, self.seed = list(pictures), task, crop, seed
         self.length = length or len(self.pictures)
 

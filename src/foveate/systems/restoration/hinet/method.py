@@ -41,7 +41,7 @@ def prepare(picture: Picture) -> Tensor:
         float32 ``(3, H, W)`` in [0, 1], RGB. No mean is subtracted (as in the released code).
     """
     colour = picture.colour()
-    return torch.from_numpy(np.ascontiguousarray(colour.transpose(2, 0, 1), dtype=np.float32))
+    return torch.from_numpy(np.array(colour.transpose(2, 0, 1), order="C"))
 
 
 def finish(restored: Tensor, like: Picture) -> Picture:
@@ -135,9 +135,7 @@ class HINBlock(nn.Module):
         torch.Size([2, 8, 16, 16])
     """
 
-    def __init__(
-        self, channels_in: int, channels: int, norm: Norm = "hin", ratio: float = 0.5, slope: float = 0.2
-    ) -> None:
+    def __init__(self, channels_in: int, channels: int, norm: Norm = "hin", ratio: float = 0.5, slope: float = 0.2) -> None:
         super().__init__()
         self.shortcut = nn.Conv2d(channels_in, channels, 1)
         self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
@@ -212,9 +210,7 @@ class UNet(nn.Module):
         channels = [width * 2**level for level in range(depth)]
         norms: list[Norm] = [norm if hin_left <= level <= hin_right else "none" for level in range(depth)]
         inputs = [width, *channels[:-1]]
-        self.encoders = nn.ModuleList(
-            HINBlock(i, c, n, ratio, slope) for i, c, n in zip(inputs, channels, norms, strict=True)
-        )
+        self.encoders = nn.ModuleList(HINBlock(i, c, n, ratio, slope) for i, c, n in zip(inputs, channels, norms, strict=True))
         self.downs = nn.ModuleList(nn.Conv2d(c, c, 4, stride=2, padding=1, bias=False) for c in channels[:-1])
         self.fusions = nn.ModuleList(CrossStageFusion(c) for c in channels[:-1]) if fused else None
         # Decoder modules run from the deepest level to the full resolution.
@@ -222,9 +218,7 @@ class UNet(nn.Module):
         self.skips = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in reversed(channels[:-1]))
         self.decoders = nn.ModuleList(HINBlock(2 * c, c, "none", ratio, slope) for c in reversed(channels[:-1]))
 
-    def forward(
-        self, x: Tensor, earlier: tuple[list[Tensor], list[Tensor]] | None = None
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, x: Tensor, earlier: tuple[list[Tensor], list[Tensor]] | None = None) -> tuple[list[Tensor], list[Tensor]]:
         """Encode and decode.
 
         Args:
@@ -298,15 +292,14 @@ class HINet(nn.Module):
             raise InputError("stages", f"{stages} stages", "1 or 2")
         if width < 2 or width % 2 or depth < 2:
             raise InputError("width, depth", f"width {width}, depth {depth}", "an even width and a depth of at least 2")
-        self.arguments = dict(
-            width=width, depth=depth, stages=stages, norm=norm, hin_ratio=hin_ratio,
-            hin_left=hin_left, hin_right=hin_right, sam=sam, csff=csff, slope=slope,
-        )  # fmt: skip
+        self.arguments = {
+            "width": width, "depth": depth, "stages": stages, "norm": norm, "hin_ratio": hin_ratio,
+            "hin_left": hin_left, "hin_right": hin_right, "sam": sam, "csff": csff, "slope": slope,
+        }  # fmt: skip
         self.depth = depth
         self.conv_in = nn.ModuleList(nn.Conv2d(3, width, 3, padding=1) for _ in range(stages))
         self.unets = nn.ModuleList(
-            UNet(width, depth, norm, hin_ratio, hin_left, hin_right, slope, fused=csff and stage > 0)
-            for stage in range(stages)
+            UNet(width, depth, norm, hin_ratio, hin_left, hin_right, slope, fused=csff and stage > 0) for stage in range(stages)
         )
         if stages == 2:
             self.sam = SupervisedAttention(width) if sam else nn.Conv2d(width, 3, 3, padding=1)
@@ -323,29 +316,34 @@ class HINet(nn.Module):
         image = self._mirrored(picture)
         features = self.unets[0](self.conv_in[0](image))
         if len(self.unets) == 1:
-            return [(self.last(features[1][0]) + image)[..., :height, :width]]
+            return [_crop(self.last(features[1][0]) + image, height, width)]
         if isinstance(self.sam, SupervisedAttention):
             passed, first = self.sam(features[1][0], image)
         else:
             passed, first = features[1][0], self.sam(features[1][0]) + image
         merged = self.merge(torch.cat([self.conv_in[1](image), passed], dim=1))
         second = self.last(self.unets[1](merged, features)[1][0]) + image
-        return [out[..., :height, :width] for out in (first, second)]
+        return [_crop(out, height, width) for out in (first, second)]
 
     def _mirrored(self, picture: Tensor) -> Tensor:
         """Mirror right and down to the next multiple of ``2**(depth - 1)``, and to at least two of them.
 
-        One multiple alone would leave a bottleneck of one pixel, of which an instance norm has no variance. The mirror
-        wraps round, so that it works for pictures smaller than the padding too.
+        One multiple alone would leave a bottleneck of one pixel, of which an instance norm has no variance. Where a
+        picture is smaller than the padding, its first row or column is repeated after the mirror image.
         """
         unit = 2 ** (self.depth - 1)
         for dim in (-2, -1):
             size = picture.shape[dim]
-            target = torch.sym_max((size + unit - 1) // unit, 2) * unit
-            period = torch.sym_max(2 * size - 2, 1)
-            place = torch.arange(target, device=picture.device) % period
-            picture = picture.index_select(dim % picture.ndim, torch.where(place < size, place, period - place))
+            target = 2 * unit if size < 2 * unit else size + (-size) % unit
+            mirrored = size - 1 - (torch.arange(target, device=picture.device) - (size - 1)).abs()
+            picture = picture.index_select(dim, mirrored.clamp(min=0))
         return picture
+
+
+def _crop(x: Tensor, height: int, width: int) -> Tensor:
+    """Take the upper left corner; by index, since `torch.export` cannot prove that a slice of the padded size fits."""
+    rows, columns = (torch.arange(length, device=x.device) for length in (height, width))
+    return x.index_select(-2, rows).index_select(-1, columns)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -395,17 +393,17 @@ def restore(
         for picture in pictures:
             made = (np.empty_like(picture.pixels), np.empty_like(picture.pixels))
             waiting.append((picture, made))
-            canvas = _canvas(picture, made, tile or max(picture.size), overlap)
+            canvas = canvas_of(picture, made, tile or max(picture.size), overlap)
             tick(0, len(canvas))
             yield canvas
 
-    for canvas in tiling.stream(run, canvases(), batch, lambda done: tick(done, 0)):
+    for _ in tiling.stream(run, canvases(), batch, lambda done: tick(done, 0)):
         picture, made = waiting.pop(0)
         yield replace(picture, pixels=made[0]), replace(picture, pixels=made[1])
 
 
-def _canvas(picture: Picture, made: tuple[np.ndarray, np.ndarray], tile: int, overlap: int) -> tiling.Canvas:
-    """Connect a picture to two arrays of its own kind that take the finished rows of both stages."""
+def canvas_of(picture: Picture, made: tuple[np.ndarray, ...], tile: int, overlap: int) -> tiling.Canvas:
+    """Connect a picture to arrays of its own kind, one for every three channels that the network gives, for finished rows."""
 
     def write(top: int, strip: Tensor) -> None:
         rows = slice(top, top + strip.shape[-2])
@@ -469,13 +467,13 @@ def released(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor
         raise InputError("released weights", "there is no conv_01.weight", "a checkpoint of HINet's authors")
     levels = {int(k.split(".")[1]) for k in weights if k.startswith("down_path_1.")}
     normed = {int(k.split(".")[1]) for k in weights if k.startswith("down_path_1.") and ".norm." in k}
-    arguments = dict(
-        width=first.shape[0],
-        depth=len(levels),
-        hin_left=min(normed, default=0),
-        hin_right=max(normed, default=-1),
-        csff=any("csff" in k for k in weights),
-    )
+    arguments = {
+        "width": first.shape[0],
+        "depth": len(levels),
+        "hin_left": min(normed, default=0),
+        "hin_right": max(normed, default=-1),
+        "csff": any("csff" in k for k in weights),
+    }
     return arguments, {_our_name(k): v for k, v in weights.items()}
 
 

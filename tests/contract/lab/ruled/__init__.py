@@ -1,0 +1,1 @@
+"""Counts letters and draws lines."""
