@@ -85,7 +85,9 @@ def make_card(root: Path, slug: str, arxiv: str, title: str = "A Title", claims:
     actions = "[action.restore]\n[action.restore.inputs.photos]\nkind = 'picture'\n"
     (folder / "card.toml").write_text(f"{toml}\nauthors = ['A. Author']\n{actions}{claims}", encoding="utf-8")
     if evidence:
-        (folder / "evidence" / "evidence.json").write_text(json.dumps(EVIDENCE), encoding="utf-8")
+        rules = {claim.id: claim.rule() for claim in read_card(folder, "").claim}
+        judged = [{**c, "rule": rules[c["id"]]} for c in EVIDENCE["claims"]]
+        (folder / "evidence" / "evidence.json").write_text(json.dumps({**EVIDENCE, "claims": judged}), encoding="utf-8")
         for path in (folder / "evidence" / "arms.png", folder / "secret.png"):
             Picture(np.zeros((2, 3), np.uint8)).write(path)
     return read_card(folder, f"other.{slug}", "restoration")
@@ -262,3 +264,15 @@ def test_names(cards: list[Card]) -> None:
     ]  # fmt: skip
     assert propose_slug("HINet", {"hinet", "hinet_2"}) == "hinet_3"
     assert (standing(cards[1]), run_command(cards[1])) == ("none yet", "foveate run zz_bare PHOTOS --out out/")
+
+
+def test_readme_shows_the_claims_of_a_system_where_it_asks_for_them(tmp_path: Path, cards: list[Card]) -> None:
+    """The claims' table is written between the system's own markers, and only the measured ones show numbers."""
+    readme = tmp_path / "README.md"
+    markers = ("systems", "/systems", "zz_measured", "/zz_measured")
+    readme.write_text("".join(f"<!-- {m[0] * (m[0] == '/')}foveate:{m.strip('/')} -->\n" for m in markers), encoding="utf-8")
+    assert refresh_readme(readme, cards)
+    rows = [line for line in readme.read_text(encoding="utf-8").splitlines() if line.startswith("| C")]
+    assert [row.rsplit("**", 2)[1] for row in rows] == ["holds", "does not hold", "needs data", "not measured"]
+    assert "12,345,679" in rows[1]
+    assert not refresh_readme(readme, cards)

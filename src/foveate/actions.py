@@ -24,9 +24,11 @@ def find_action(card: Card, name: str | None = None) -> tuple[str, Action]:
         InputError: If there is no such action.
     """
     name = name or next(iter(card.action), "")
-    function = getattr(card.module("run"), name, None) if name in card.action else None
-    if function is None:
+    if name not in card.action:
         raise InputError(card.slug, f"has no action {name!r}", f"one of {', '.join(card.action)}")
+    function = getattr(card.module("run"), name, None)
+    if function is None:
+        raise InputError(f"{card.slug}/run.py", f"has no function {name!r}", "a function for each action of the card")
     return name, function
 
 
@@ -40,14 +42,15 @@ def input_names(function: Action) -> dict[str, bool]:
 def takes_many(card: Card, name: str, function: Action) -> bool:
     """Whether several files, folders and globs may be given: the action has one input, and that is a file."""
     inputs = input_names(function)
-    return len(inputs) == 1 and card.action[name]["inputs"][next(iter(inputs))]["kind"] != "folder"
+    declared = card.action[name].get("inputs", {})
+    return len(inputs) == 1 and declared.get(next(iter(inputs)), {}).get("kind") != "folder"
 
 
-def run(slug_card: Card, inputs: Sequence[Path], action: str | None = None, **options: Any) -> Iterator[Result | InputError]:
+def run(card: Card, inputs: Sequence[Path], action: str | None = None, **options: Any) -> Iterator[Result | InputError]:
     """Run an action.
 
     Args:
-        slug_card: The system.
+        card: The system.
         inputs: For an action with one input, any number of files, of which each gives a result; else one path per input.
         action: Its name; the first of the card by default.
         **options: The action's other parameters.
@@ -58,14 +61,14 @@ def run(slug_card: Card, inputs: Sequence[Path], action: str | None = None, **op
     Raises:
         InputError: If the number of inputs or an option is wrong.
     """
-    name, function = find_action(slug_card, action)
+    name, function = find_action(card, action)
     names = input_names(function)
-    where = f"foveate run {slug_card.slug} {name}"
+    where = f"foveate run {card.slug} {name}"
     known = inspect.signature(function).parameters
     for option in options:
         if option not in known or option in names:
             raise InputError(where, f"has no option {option!r}", ", ".join(n for n in known if n not in names))
-    if takes_many(slug_card, name, function) and inputs:
+    if takes_many(card, name, function) and inputs:
         labels = _labels(inputs)
         (argument, listed), *_ = names.items()
         if listed:
@@ -79,7 +82,7 @@ def run(slug_card: Card, inputs: Sequence[Path], action: str | None = None, **op
         raise InputError(where, f"got {len(inputs)} inputs", f"{' '.join(n.upper() for n in names)}")
     given = {n: [path] if listed else path for (n, listed), path in zip(names.items(), inputs, strict=True)}
     outcome = _one(function, given, options)
-    yield replace(outcome, name=inputs[0].stem if inputs else slug_card.slug) if isinstance(outcome, Result) else outcome
+    yield replace(outcome, name=inputs[0].stem if inputs else card.slug) if isinstance(outcome, Result) else outcome
 
 
 def _one(function: Action, inputs: dict[str, Any], options: dict[str, Any]) -> Result | InputError:

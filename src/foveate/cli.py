@@ -295,7 +295,7 @@ def _print_verdicts(card: Card, found: dict[str, Any]) -> None:
         if judged["verdict"] in ("needs data", "not measured"):
             table.add_row(f"{claim.id} {claim.says}", "", "", "", judged["verdict"])
         elif claim.kind == "structural":
-            table.add_row(f"{claim.id} {claim.says}", claim.method, f"{judged['value']:,.12g}", "", verdict)
+            table.add_row(f"{claim.id} {claim.says}", claim.method, f"{judged['value']:,.9g}", "", verdict)
         else:
             unit = card.metric[claim.metric]["unit"]
             for i, c in enumerate(judged["comparisons"]):

@@ -12,6 +12,7 @@ import ast
 import inspect
 import re
 import tempfile
+import textwrap
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ def check(card: Card, full: bool = False) -> Iterator[Finding]:
         except Broken as error:
             yield Finding(point, name, known is not None, f"known failure: {known} ({error})" if known else str(error))
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
+            said = textwrap.shorten(f"{type(error).__name__}: {error}", 500)  # PyTorch's go over many lines
             yield Finding(point, name, known is not None, f"known failure: {known} ({said})" if known else said)
         else:
             if known:
@@ -446,19 +447,19 @@ def _resumes(card: Card, stage: str) -> None:
             apart = _differ(_weights(unbroken), _weights(module))
             _require(
                 not apart,
-                f"stopped after {stop} batches and resumed, {len(apart)} weights differ ({', '.join(apart[:3])}): draw from "
+                f"stopped after batch {stop} and resumed, {len(apart)} weights differ ({', '.join(apart[:3])}): draw from "
                 "Draw.generator() in data sets, and from the global generators in training steps",
             )
 
 
 def _is_seeded(card: Card, stage: str) -> None:
-    """Same seed, same weights."""
+    """Same seed, same weights, with a validation after each step."""
     from foveate.parts.training import fit
 
     runs = []
     for _ in range(2):
         module, data = _stage(card, stage)
-        fit(module, data, 3, limit_val_batches=0)
+        fit(module, data, 3, limit_val_batches=1, val_check_interval=1)
         runs.append(_weights(module))
     apart = _differ(*runs)
     _require(not apart, f"two runs with one seed differ in {', '.join(apart[:3])}")

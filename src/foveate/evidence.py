@@ -148,7 +148,7 @@ def judge(claim: Claim, measured: Measured | None, better: str) -> dict[str, Any
     verdict = next((v for v in ("does not hold", "undecided") if v in verdicts), "holds")
     fewest = min(c["seeds"] for c in comparisons)
     if fewest < LEAST_SEEDS:
-        verdict, found["note"] = "undecided", f"{fewest} seeds; {LEAST_SEEDS} are needed"
+        found["note"] = f"{fewest} seeds; {LEAST_SEEDS} are needed"
     large = all(abs(c["difference"]) >= (claim.margin or 0) for c in comparisons)
     matters = large if claim.relation == "better than" and claim.margin is not None else None
     if matters is False and verdict == "holds":
@@ -163,7 +163,8 @@ def _compare(claim: Claim, measured: Measured, baseline: str, better: str) -> di
     differences = [float(np.mean(np.subtract(ours[s], theirs[s], dtype=float))) for s in seeds]
     mean, low, high = interval(differences)
     oriented = (low, high) if better == "higher" else (-high, -low)
-    verdict = decide(claim.relation, *oriented, claim.margin) if math.isfinite(mean) else "undecided"
+    enough = math.isfinite(mean) and len(seeds) >= LEAST_SEEDS
+    verdict = decide(claim.relation, *oriented, claim.margin) if enough else "undecided"
     return {
         "baseline": baseline, "difference": mean, "low": _finite(low), "high": _finite(high), "verdict": verdict,
         "seeds": len(seeds), "per_seed": differences,
@@ -241,7 +242,7 @@ def reproduce(
     found = {
         "slug": card.slug,
         "budget": budget,
-        "seeds": max(len(m.values[next(iter(m.values))][metric]) for m in measured.values() for metric in _metrics(m)[:1]),
+        "seeds": 1 + max(task.seed for task in tasks),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 1),
         "machine": machine(),
@@ -431,7 +432,7 @@ def draw(name: str, measured: Measured, card: Card, folder: Path) -> Iterator[Pa
     several = any(len(seeds) > 1 for arm in measured.values.values() for seeds in arm.values())
     if several:
         metrics = _metrics(measured)
-        figure = Figure(figsize=(4.6 * len(metrics), 0.6 + 0.42 * len(measured.values)))
+        figure = Figure(figsize=(4.6 * len(metrics), 1.2 + 0.4 * len(measured.values)), layout="constrained")
         for axes, metric in zip(np.atleast_1d(figure.subplots(1, len(metrics))), metrics, strict=True):
             arms = [arm for arm in measured.values if metric in measured.values[arm]]
             for row, arm in enumerate(arms):
@@ -443,10 +444,10 @@ def draw(name: str, measured: Measured, card: Card, folder: Path) -> Iterator[Pa
             axes.invert_yaxis()
             axes.set_xlabel(f"{metric} [{card.metric.get(metric, {}).get('unit', '')}]")
             axes.grid(axis="x", alpha=0.3)
-        figure.suptitle(f"{card.slug}: {name} (seeds, mean and 95 % interval)", y=1.02)
+        figure.suptitle(f"{card.slug}: {name} (seeds, mean and 95 % interval)")
         yield save(figure, name)
     if measured.curves:
-        figure = Figure(figsize=(6, 3.6))
+        figure = Figure(figsize=(6, 3.6), layout="constrained")
         axes = figure.subplots()
         for arm, curves in measured.curves.items():
             x = next(iter(curves.values())).x
@@ -461,13 +462,17 @@ def draw(name: str, measured: Measured, card: Card, folder: Path) -> Iterator[Pa
         from foveate.readers.pictures import read_picture
 
         count = len(measured.pictures)
-        figure = Figure(figsize=(3 * min(count, 4), 3.2 * math.ceil(count / 4)))
+        figure = Figure(figsize=(3 * min(count, 4), 3.3 * math.ceil(count / 4)), layout="constrained")
         panels = figure.subplots(math.ceil(count / 4), min(count, 4), squeeze=False).flat
         for axes, (arm, path) in zip(panels, measured.pictures.items(), strict=False):
             axes.imshow(read_picture(path).colour())
             values = measured.values.get(arm, {})
             metric = next(iter(values), None)
-            score = f"\n{np.mean(next(iter(values[metric].values()))):.2f} {card.metric[metric]['unit']}" if metric else ""
+            score = (
+                f"\nall items: {np.mean(next(iter(values[metric].values()))):.2f} {card.metric[metric]['unit']}"
+                if metric
+                else ""
+            )
             axes.set_title(arm + score, fontsize=9)
         for axes in figure.axes:
             axes.axis("off")

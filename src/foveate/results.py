@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shutil
 import struct
@@ -136,14 +137,25 @@ def png_chunk(name: bytes, body: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Record:
-    """Named values of any depth, written as JSON."""
+    """Named values of any depth, written as JSON; numbers that are not finite, which JSON does not have, as null."""
 
     values: Mapping[str, Any]
     suffix: ClassVar[str] = ".json"
 
     def write(self, path: Path) -> None:
         """Write JSON."""
-        path.write_text(json.dumps(self.values, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(_plain(self.values), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Turn a value of any depth into what JSON has."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)
@@ -235,18 +247,20 @@ class Result(Mapping[str, Part]):
             InputError: If the folder cannot be written or the disk is full.
         """
         folder = Path(out)
-        names = {part: f"{self.name}_{part}" if self.name else part for part in self.parts}
+        names = {(f"{self.name}_{name}" if self.name else name) + part.suffix: part for name, part in self.parts.items()}
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                if Path(name).name != name or (folder / name).is_dir():
+                    raise InputError(folder / name, "cannot be written: it is a folder, or below one", "a name that is free")
             with staging(folder) as temporary:
-                for part, stem in names.items():
-                    self.parts[part].write(temporary / (stem + self.parts[part].suffix))
-                written = [folder / (stem + self.parts[part].suffix) for part, stem in names.items()]
-                for path in written:
-                    os.replace(temporary / path.name, path)
+                for name, part in names.items():
+                    part.write(temporary / name)
+                for name in names:
+                    os.replace(temporary / name, folder / name)
         except OSError as error:
             raise unwritable(folder, error) from error
-        return written
+        return [folder / name for name in names]
 
 
 class staging:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,9 @@ def train(card: Card, arguments: list[str]) -> None:
     module, data = getattr(card.module("train"), stage["module"]), getattr(card.module("data"), stage["data"])
     verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "fit"
     settings = _settings(card, module, data, recipe)
+    # Not for the user to act on: Lightning 2.6 uses torch's tree specs and jsonargparse's instantiators in the old way.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning")
     folder = Path("runs") / card.slug
     # Both loggers share a folder, which each would otherwise choose for itself.
     version = sum(1 for _ in (folder / stage_name).glob("version_*"))

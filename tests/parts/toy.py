@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import signal
 import time
 import warnings
 from pathlib import Path
@@ -18,7 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from foveate.parts.training import Draw, fit, steps_done, train_loader
+from foveate.parts.training import AtomicCheckpointIO, Draw, fit, steps_done, train_loader
 
 WIDTH = 6
 
@@ -169,3 +170,15 @@ def job(folder: Path, result: str, environment: dict[str, str], *arguments: Any,
     multiprocessing.set_start_method("fork", force=True)  # of the data workers
     torch.set_num_threads(1)
     torch.save(run(folder, *arguments, **options), folder / result)
+
+
+def die_writing(path: Path) -> None:
+    """Be killed half way through writing a checkpoint."""
+
+    def half(_: Any, file: Any) -> None:
+        file.write(b"half a checkpoint")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = half
+    AtomicCheckpointIO().save_checkpoint({}, path)

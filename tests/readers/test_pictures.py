@@ -32,7 +32,7 @@ def pixels(channels: int | None, bits: int = 8, height: int = 21, width: int = 3
 
 def smooth(height: int = 40, width: int = 64) -> np.ndarray:
     """Make RGB pixels that lossy formats keep well, darkest in the upper left and without symmetry."""
-    rows, columns = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     return np.stack([200 * columns, 120 * rows + 80 * columns, 220 * rows], axis=2).astype(np.uint8)
 
 
@@ -383,7 +383,7 @@ def test_a_damaged_file_is_read_or_refused(kind, tmp_path):
     # The first bytes decide most.
     places = st.integers(0, len(whole) - 1) | st.integers(0, min(len(whole) - 1, 200))
 
-    @settings(deadline=None, max_examples=3000, suppress_health_check=list(HealthCheck))
+    @settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=4), st.none() | places)
     def damage(changes: list[tuple[int, int]], end: int | None) -> None:
         data = bytearray(whole)

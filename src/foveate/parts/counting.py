@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def parameters(module: nn.Module) -> int:
-    """Count the trainable numbers.
+    """Count a network's parameters, frozen ones included.
 
     Example:
         >>> parameters(nn.Conv2d(3, 8, 3))

@@ -306,7 +306,7 @@ def fit(
                 "callbacks": [ExactResume(seed), *callbacks], **trainer,
             }
         )  # fmt: skip
-        runner.fit(module, datamodule=data, ckpt_path=ckpt_path)
+        runner.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     return runner
 
 

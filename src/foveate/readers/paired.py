@@ -14,7 +14,7 @@ from foveate.errors import InputError
 from foveate.parts.dihedral import dihedral
 from foveate.parts.training import Draw
 from foveate.readers.pictures import find_pictures, read_picture
-from foveate.results import Picture
+from foveate.results import Picture, unwritable
 
 Prepare = Callable[[Picture], Tensor]
 Moves = Literal["all", "half", "none"]
@@ -31,18 +31,29 @@ def same_names(degraded: Path, clean: Path) -> list[Pair]:
     """Pair the pictures of two folders by their path below the folder, suffix left out.
 
     Raises:
-        InputError: If a folder is missing or empty, or a picture has no partner.
+        InputError: If a folder is missing or empty, or a picture has no partner, or two of them.
     """
     for folder in (degraded, clean):
         if not folder.is_dir():
             raise InputError(folder, "there is no such folder", f"{degraded} and {clean} with pictures of equal names")
-    sides = [{p.relative_to(folder).with_suffix(""): p for p in find_pictures(folder)} for folder in (degraded, clean)]
+    sides = [_by_name(folder) for folder in (degraded, clean)]
     alone = sorted(map(str, sides[0].keys() ^ sides[1].keys()))
     if alone:
         raise InputError(degraded.parent, f"{len(alone)} pictures have no partner, the first is {alone[0]}", "equal names")
     if not sides[0]:
         raise InputError(degraded, "holds no pictures", "PNG, JPEG, WebP or TIFF files")
     return [Pair(sides[0][name], sides[1][name]) for name in sorted(sides[0])]
+
+
+def _by_name(folder: Path) -> dict[Path, Path]:
+    """Find the pictures of a folder by their path below it, suffix left out."""
+    found: dict[Path, Path] = {}
+    for path in find_pictures(folder):
+        name = path.relative_to(folder).with_suffix("")
+        if name in found:
+            raise InputError(path, f"has the name of {found[name].name} but for the suffix", "one picture of each name")
+        found[name] = path
+    return found
 
 
 def draw_window(size: tuple[int, int], crop: int, generator: np.random.Generator) -> tuple[slice, slice]:
@@ -92,10 +103,7 @@ class PairedPictures(Dataset):
         """
         pair = self.pairs[key.index if isinstance(key, Draw) else key]
         degraded, clean = (self.prepare(read_picture(path)) for path in pair)
-        if degraded.shape != clean.shape:
-            raise InputError(
-                pair.degraded, f"is {_size(degraded)} but {pair.clean.name} is {_size(clean)}", "two pictures of one size"
-            )
+        _check_sizes(pair, degraded.shape[-2:], clean.shape[-2:])
         if isinstance(key, Draw):
             generator = key.generator()
             rows, columns = draw_window(degraded.shape[-2:], self.crop, generator)
@@ -104,8 +112,11 @@ class PairedPictures(Dataset):
         return {"degraded": degraded, "clean": clean}
 
 
-def _size(tensor: Tensor) -> str:
-    return f"{tensor.shape[-1]} x {tensor.shape[-2]}"
+def _check_sizes(pair: Pair, degraded: Sequence[int], clean: Sequence[int]) -> None:
+    """Refuse pictures of two sizes; a size is height and width."""
+    if tuple(degraded) != tuple(clean):
+        wrong = f"is {degraded[1]} x {degraded[0]} but {pair.clean.name} is {clean[1]} x {clean[0]}"
+        raise InputError(pair.degraded, wrong, "two pictures of one size")
 
 
 def cut(pairs: Sequence[Pair], folder: Path, side: int, stride: int) -> list[Pair]:
@@ -121,24 +132,36 @@ def cut(pairs: Sequence[Pair], folder: Path, side: int, stride: int) -> list[Pai
 
     Returns:
         The pairs of squares.
+
+    Raises:
+        InputError: If two pictures of a pair differ in size, two scenes would get one name, or the folder cannot be written.
     """
     from rich.progress import track
 
-    for pair in track(pairs, description="cutting"):
-        # Scenes of different folders may share a name.
+    # Scenes of different folders may share a name.
+    named: dict[str, Pair] = {}
+    for pair in pairs:
         stem = "_".join([*pair.degraded.parts[-3:-1], pair.degraded.stem])
+        if stem in named:
+            raise InputError(pair.degraded, f"would be cut to {stem}, as {named[stem].degraded}", "other names of the folders")
+        named[stem] = pair
+    for stem, pair in track(named.items(), description="cutting"):
         marker = folder / "done" / stem
         if marker.exists():
             continue
-        for side_name, path in zip(("degraded", "clean"), pair, strict=True):
-            picture = read_picture(path)
-            (folder / side_name).mkdir(parents=True, exist_ok=True)
-            for top in _starts(picture.size[0], side, stride):
-                for left in _starts(picture.size[1], side, stride):
-                    window = picture.crop(slice(top, top + side), slice(left, left + side))
-                    Picture(np.ascontiguousarray(window.pixels)).write(folder / side_name / f"{stem}_{top}_{left}.png")
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+        pictures = [read_picture(path) for path in pair]
+        _check_sizes(pair, *(picture.size for picture in pictures))
+        try:
+            for name, picture in zip(("degraded", "clean"), pictures, strict=True):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                for top in _starts(picture.size[0], side, stride):
+                    for left in _starts(picture.size[1], side, stride):
+                        window = picture.crop(slice(top, top + side), slice(left, left + side))
+                        Picture(np.ascontiguousarray(window.pixels)).write(folder / name / f"{stem}_{top}_{left}.png")
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
+        except OSError as error:
+            raise unwritable(folder, error) from error
     return same_names(folder / "degraded", folder / "clean")
 
 

@@ -149,7 +149,7 @@ def _read_tiff(path: Path) -> Picture:
                 held = f"{page.dtype} values of shape {page.shape}, {kind}"
                 raise InputError(path, f"holds {held}", "8 or 16 bits, grey or RGB")
             pixels = page.asarray()
-            planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3
+            planar = pixels.ndim == 3 and page.axes.startswith("S")
             profile = page.tags.valueof("InterColorProfile")
             orientation = int(page.tags.valueof("Orientation", default=1))
     except InputError:
@@ -160,8 +160,8 @@ def _read_tiff(path: Path) -> Picture:
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
-    if pixels.size == 0 or pixels.ndim not in (2, 3):
-        raise InputError(path, f"is damaged: it has no pixels (shape {pixels.shape})", EXPECTED)
+    if pixels.size == 0 or pixels.ndim not in (2, 3) or pixels.shape[:2] != (page.imagelength, page.imagewidth):
+        raise InputError(path, f"is damaged: {page.imagewidth} x {page.imagelength} pixels of shape {pixels.shape}", EXPECTED)
     if page.photometric == kinds.MINISWHITE:
         pixels = np.iinfo(pixels.dtype).max - pixels
     return Picture(np.ascontiguousarray(_upright(pixels, orientation)), profile)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from lab.gradientless.method import prepare
 
 from foveate.errors import InputError
 from foveate.readers.pictures import find_pictures, read_picture
 from foveate.results import Picture
+from lab.gradientless.method import prepare
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from lab.gradientless.data import COLOURS, paint
 
 from foveate.readers.pictures import write_as
+from lab.gradientless.data import COLOURS, paint
 
 
 def example(action: str, name: str, suffix: str, folder: Path) -> Path:

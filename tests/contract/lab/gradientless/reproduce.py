@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from lab.gradientless.data import Sample
-from lab.gradientless.method import Nearest
 
 from foveate.results import Curve, Picture
+from lab.gradientless.data import Sample
+from lab.gradientless.method import Nearest
 
 Group = Literal["three", "one", "constant", "wrong"]
 

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.gradientless.data import Sample
-from lab.gradientless.method import Nearest, prepare
-
 from foveate.errors import InputError
 from foveate.readers.pictures import read_picture
 from foveate.results import Result, Table, Text
+from lab.gradientless.data import Sample
+from lab.gradientless.method import Nearest, prepare
 
 
 def name(photos: list[Path], neighbours: int = 3) -> Iterator[Result | InputError]:

@@ -78,11 +78,12 @@ class HalfNorm(nn.Module):
         self.norm = nn.BatchNorm2d(self.half) if batch else nn.InstanceNorm2d(self.half, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise; instance statistics are taken in float32, since squares overflow in half precision."""
+        """Normalise; instance statistics are taken in float32 at least, since squares overflow in half precision."""
         first, second = x[:, : self.half], x[:, self.half :]
         if isinstance(self.norm, nn.InstanceNorm2d):
-            weight, bias = self.norm.weight.float(), self.norm.bias.float()
-            first = F.instance_norm(first.float(), weight=weight, bias=bias, eps=self.norm.eps).to(x.dtype)
+            wide = torch.promote_types(x.dtype, torch.float32)
+            weight, bias = self.norm.weight.to(wide), self.norm.bias.to(wide)
+            first = F.instance_norm(first.to(wide), weight=weight, bias=bias, eps=self.norm.eps).to(x.dtype)
         else:
             first = self.norm(first)
         return torch.cat([first, second], dim=1)

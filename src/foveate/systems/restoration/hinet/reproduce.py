@@ -142,14 +142,14 @@ def classical(seed: int, budget: Budget) -> dict[str, dict[str, Any]]:
         for name, (method, choices) in CLASSICAL.items():
             best = max(choices, key=lambda c: _score(_stabilised(method, noisy, strength, c), validation))
             tuned[name] = lambda x, m=method, s=strength, c=best: _stabilised(m, x, s, c)
-        for clean in _windows("test", side):
+        for name, clean in zip(photographs("test"), _windows("test", side), strict=True):
             noisy = degradations.signal_noise(clean, strength, rng)
             outputs = {"input": noisy, "hinet": _restored(network, noisy), **{n: m(noisy) for n, m in tuned.items()}}
-            for name, output in outputs.items():
-                scores.setdefault(name, []).append(_score(output, clean))
-                if strength == strengths[-1]:
-                    shown[name] = Picture.from_unit(output)
-    return {name: {"psnr": values, "picture": shown[name]} for name, values in scores.items()}
+            for arm, output in outputs.items():
+                scores.setdefault(arm, []).append(_score(output, clean))
+                if name == "coffee":
+                    shown[arm] = Picture.from_unit(output)
+    return {arm: {"psnr": values, "picture": shown[arm]} for arm, values in scores.items()}
 
 
 def _windows(part: Literal["val", "test"], side: int) -> list[np.ndarray]:

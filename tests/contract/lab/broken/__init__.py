@@ -1,0 +1,1 @@
+"""Breaks the contract."""
