@@ -242,7 +242,10 @@ def _places() -> dict[str, tuple[Path, str, str]]:
         wing, slug = path.parts[-3:-1]
         found[slug] = (path.parent, f"foveate.systems.{wing}.{slug}", wing)
     for entry in importlib.metadata.entry_points(group=GROUP):
-        spec = importlib.util.find_spec(entry.value)
+        try:
+            spec = importlib.util.find_spec(entry.value)
+        except ModuleNotFoundError:  # a package that is half gone does not hide the others
+            continue
         if spec is not None and spec.submodule_search_locations:
             folder = Path(next(iter(spec.submodule_search_locations)))
             found[folder.name] = (folder, entry.value, "")

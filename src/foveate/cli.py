@@ -154,11 +154,12 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(card.describe(), indent=1, default=str))
         return 0
-    print(f"{card.slug}: {card.title}\narXiv {card.arxiv}, {card.venue}\n{', '.join(card.authors)}\n{card.summary}")
+    where = f"arXiv {card.arxiv}" + (f", {card.venue}" if card.venue else "")
+    print(f"{card.slug}: {card.title}\n{where}\n{', '.join(card.authors)}\n{card.summary}")
     for name, action in card.action.items():
-        inputs = "; ".join(f"{n}: {i['kind']} ({', '.join(i['formats'])})" for n, i in action["inputs"].items())
+        inputs = "; ".join(f"{n}: {i['kind']} ({', '.join(i['formats'])})" for n, i in action.get("inputs", {}).items())
         outputs = ", ".join(f"{n} ({kind})" for n, kind in action["outputs"].items())
-        print(f"\nfoveate run {card.slug} {name}\n  {action['says']}\n  in:  {inputs}\n  out: {outputs}")
+        print(f"\nfoveate run {card.slug} {name}\n  {action['says']}\n  in:  {inputs or 'nothing'}\n  out: {outputs}")
     for title, table in (("data layouts", card.data), ("training recipes", card.recipe)):
         if table:
             print(f"\n{title}\n" + "\n".join(f"  {name:<10} {entry['says']}" for name, entry in table.items()))

@@ -20,6 +20,7 @@ import sys
 import time
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,7 +141,10 @@ def judge(claim: Claim, measured: Measured | None, better: str) -> dict[str, Any
     if measured is None:
         return {**found, "verdict": "not measured"}
     if claim.kind == "structural":
-        (value,) = next(iter(measured.values[claim.method][claim.metric].values()))
+        values = next(iter(measured.values[claim.method][claim.metric].values()))
+        if len(values) != 1:
+            raise InputError(f"claim {claim.id}", f"its experiment gives {len(values)} values", "one number")
+        (value,) = values
         low, high = claim.within or (claim.equals, claim.equals)
         return {**found, "value": value, "verdict": "holds" if low <= value <= high else "does not hold"}
     comparisons = [_compare(claim, measured, baseline, better) for baseline in claim.baseline]
@@ -160,6 +164,10 @@ def _compare(claim: Claim, measured: Measured, baseline: str, better: str) -> di
     """Compare two arms, paired by seed and, within a seed, by test item."""
     ours, theirs = (measured.values[arm][claim.metric] for arm in (claim.method, baseline))
     seeds = sorted(ours.keys() & theirs.keys())
+    for seed in seeds:
+        if len(ours[seed]) != len(theirs[seed]):
+            counts = f"{len(ours[seed])} test items for {claim.method}, {len(theirs[seed])} for {baseline}"
+            raise InputError(f"claim {claim.id}", f"its experiment gives {counts}", "the same items for all arms")
     differences = [float(np.mean(np.subtract(ours[s], theirs[s], dtype=float))) for s in seeds]
     mean, low, high = interval(differences)
     oriented = (low, high) if better == "higher" else (-high, -low)
@@ -239,10 +247,11 @@ def reproduce(
         verdicts = {i: kept.get(i, v) if v["verdict"] == "not measured" else v for i, v in verdicts.items()}
         experiments = {**earlier["experiments"], **experiments}
         figures = list(dict.fromkeys([*earlier["figures"], *figures]))
+    counts = [1 + max(task.seed for task in tasks), *([earlier["seeds"]] if earlier else [])]
     found = {
         "slug": card.slug,
         "budget": budget,
-        "seeds": 1 + max(task.seed for task in tasks),
+        "seeds": max(counts),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 1),
         "machine": machine(),
@@ -308,10 +317,9 @@ def _run(card: Card, tasks: Sequence[Task], budget: Budget, cache: Path, jobs: i
     with bar(f"reproducing {card.slug}") as tick:
         tick(len(tasks) - len(waiting), len(tasks))
         if together:
-            _register(backend)
             side_by_side = backend != "loky" or jobs > 1
             streams = {"return_as": "generator_unordered"} if backend == "loky" else {}
-            with parallel_config(backend=backend if side_by_side else "sequential", n_jobs=jobs):
+            with _cluster(backend), parallel_config(backend=backend if side_by_side else "sequential", n_jobs=jobs):
                 work = (delayed(_measure)(card.slug, t, budget, cache, 1 if side_by_side else None) for t in together)
                 for _ in Parallel(**streams)(work):
                     tick(1)
@@ -320,10 +328,12 @@ def _run(card: Card, tasks: Sequence[Task], budget: Budget, cache: Path, jobs: i
             tick(1)
 
 
-def _register(backend: Backend) -> None:
-    """Make a cluster's back end known to joblib."""
+@contextmanager
+def _cluster(backend: Backend) -> Iterator[None]:
+    """Make a cluster's back end known to joblib: one that was connected to already, else a local one for the while."""
     from foveate.errors import MissingExtra
 
+    local = None
     try:
         if backend == "ray":
             from ray.util.joblib import register_ray
@@ -335,10 +345,14 @@ def _register(backend: Backend) -> None:
             try:
                 get_client()
             except ValueError:
-                # No cluster was connected to: a local one. DASK_SCHEDULER_ADDRESS names another.
-                Client()
+                local = Client()  # the setting DASK_SCHEDULER_ADDRESS names another
     except ModuleNotFoundError as error:
         raise MissingExtra(backend, "cluster") from error
+    try:
+        yield
+    finally:
+        if local is not None:
+            local.close()
 
 
 def _measure(slug: str, task: Task, budget: Budget, cache: Path, threads: int | None) -> None:
