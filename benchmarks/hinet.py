@@ -70,7 +70,7 @@ def measure(name: str, height: int, width: int) -> dict[str, float]:
         run = quick(forward, settings["precision"], channels_last=settings["channels_last"])
 
     def tiled() -> None:
-        made = (np.empty_like(picture.pixels),)
+        made = [np.empty_like(picture.pixels)]
         for _ in tiling.stream(run, [canvas_of(picture, made, 256, 32)], settings["batch"]):
             pass
 

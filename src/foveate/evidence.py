@@ -225,7 +225,8 @@ def reproduce(
     folder = folder_of(card, budget, out)
     started, clock = datetime.now(UTC), time.monotonic()
     code = fingerprint(card)
-    cache = cache_folder() / "tasks" / card.slug / code[:16] / budget
+    on = machine()
+    cache = cache_folder() / "tasks" / card.slug / code[:16] / f"{budget}-{on['accelerator'] or 'cpu'}".replace(" ", "_")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         cache.mkdir(parents=True, exist_ok=True)
@@ -241,7 +242,7 @@ def reproduce(
     verdicts = {c.id: judge(c, measured.get(c.experiment), better.get(c.metric, "higher")) for c in card.claim}
     experiments = {name: _summary(m) for name, m in measured.items()}
     figures = [path.name for name, m in measured.items() for path in draw(name, m, card, folder)]
-    earlier = _earlier(folder, code, budget) if claim else None
+    earlier = _earlier(folder, code, budget, on["accelerator"]) if claim else None
     if earlier:
         kept = {c["id"]: c for c in earlier["claims"]}
         verdicts = {i: kept.get(i, v) if v["verdict"] == "not measured" else v for i, v in verdicts.items()}
@@ -254,7 +255,7 @@ def reproduce(
         "seeds": max(counts),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 1),
-        "machine": machine(),
+        "machine": on,
         "versions": versions(),
         "commit": commit(),
         "code": code,
@@ -414,13 +415,14 @@ def _summary(measured: Measured) -> dict[str, Any]:
     return {"arms": arms, "curves": curves}
 
 
-def _earlier(folder: Path, code: str, budget: Budget) -> dict[str, Any] | None:
-    """Return the evidence that lies in a folder, if it stems from the same code and budget."""
+def _earlier(folder: Path, code: str, budget: Budget, accelerator: str | None) -> dict[str, Any] | None:
+    """Return the evidence that lies in a folder, if it stems from the same code, budget and kind of machine."""
     path = folder / "evidence.json"
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
-    return found if (found["code"], found["budget"]) == (code, budget) else None
+    same = (found["code"], found["budget"], found["machine"]["accelerator"]) == (code, budget, accelerator)
+    return found if same else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

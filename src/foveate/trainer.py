@@ -64,7 +64,7 @@ def train(card: Card, arguments: list[str]) -> None:
     stage = card.stages[stage_name]
     module, data = getattr(card.module("train"), stage["module"]), getattr(card.module("data"), stage["data"])
     verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "fit"
-    settings = _settings(card, module, data, recipe)
+    settings = _settings(card, verb, module, data, recipe)
     # Not for the user to act on: Lightning 2.6 uses torch's tree specs and jsonargparse's instantiators in the old way.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning")
@@ -115,7 +115,9 @@ def _option(arguments: list[str], name: str, choices: list[str]) -> str | None:
     return None
 
 
-def _settings(card: Card, module: type[LightningModule], data: type[LightningDataModule], recipe: str | None) -> dict[str, Any]:
+def _settings(
+    card: Card, verb: str, module: type[LightningModule], data: type[LightningDataModule], recipe: str | None
+) -> dict[str, Any]:
     """Turn a recipe into a configuration: what the user gives comes after it and wins."""
     chosen = card.recipe[recipe] if recipe else {}
     model = dict(chosen.get("model", {}))
@@ -124,8 +126,12 @@ def _settings(card: Card, module: type[LightningModule], data: type[LightningDat
         model["network"] = {"class_path": kind, "init_args": dict(model.get("network", {}))}
     source = dict(chosen.get("data", {}))
     name = source.pop("class", data.__name__)
+    trainer = dict(chosen.get("trainer", {}))
+    if isinstance(trainer.get("val_check_interval"), int):
+        trainer["check_val_every_n_epoch"] = None  # count steps across epochs
     return {
         **({"model": model} if model else {}),
         "data": {"class_path": f"{card.package}.data.{name}", "init_args": source},
-        "trainer": dict(chosen.get("trainer", {})),
+        "trainer": trainer,
+        **({"checkpoint": dict(chosen["checkpoint"])} if "checkpoint" in chosen and verb == "fit" else {}),
     }

@@ -130,9 +130,9 @@ def test_without_a_draw_it_is_the_whole_pair(tmp_path):
         assert torch.equal(data[0][side], prepare(read_picture(path)))
 
 
-def test_a_small_picture_gives_the_largest_square(tmp_path):
+def test_a_small_picture_is_mirrored_to_the_crop(tmp_path):
     small = write(tmp_path / "a.png", height=5, width=9)
-    assert PairedPictures([Pair(small, small)], prepare, crop=8)[Draw(0, 0, 0)]["clean"].shape == (3, 5, 5)
+    assert PairedPictures([Pair(small, small)], prepare, crop=8)[Draw(0, 0, 0)]["clean"].shape == (3, 8, 8)
 
 
 def test_pairs_of_two_sizes_are_refused(tmp_path):

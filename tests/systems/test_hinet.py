@@ -1,7 +1,9 @@
 """What only HINet must do: the sharp checks of its sheet."""
 
+import inspect
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +28,7 @@ from foveate.readers.paired import draw_move
 from foveate.readers.pictures import read_picture
 from foveate.results import Picture
 from foveate.samples.photographs import photograph
-from foveate.systems.restoration.hinet.data import SIDD, Sample
+from foveate.systems.restoration.hinet.data import SIDD, Folders, GoPro, Rain13k, Sample
 from foveate.systems.restoration.hinet.method import HINBlock, HINet, finish, prepare, psnr_loss, released, restore
 from foveate.systems.restoration.hinet.run import SHIPPED
 from foveate.systems.restoration.hinet.train import Restorer, learning_rate
@@ -227,6 +229,41 @@ def test_psnr_loss_is_minus_half_the_mean_psnr_of_the_pictures():
     assert float(psnr_loss(clean, clean)) == pytest.approx(-40, abs=1e-4)  # the floor
 
 
+@pytest.mark.parametrize("deep", [True, False])
+def test_training_loss_sums_over_the_stages(deep):
+    module = Restorer(HINet(width=4, depth=3), deep_supervision=deep)
+    batch = {"degraded": torch.rand(3, 3, 16, 16), "clean": torch.rand(3, 3, 16, 16)}
+    module.log = lambda *_, **__: None
+    outputs = module.network.outputs(batch["degraded"])
+    counted = outputs if deep else outputs[-1:]
+    expected = -sum(psnr(o.clamp(0, 1), batch["clean"], rounded=False).mean() for o in counted) / 2
+    with torch.no_grad():
+        module.network.outputs = lambda _: [o.clamp(0, 1) for o in outputs]
+        assert float(module.training_step(batch, 0)) == pytest.approx(float(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "loss", "floor", "betas", "levels", "warmup", "rounded", "on_luma"),
+    [
+        ("sidd", "l1", 1e-6, [0.9, 0.999], (0, 4), 0, False, False),
+        ("gopro", "psnr", 1e-7, [0.9, 0.99], (3, 4), 0, True, False),
+        ("reds", "psnr", 1e-7, [0.9, 0.99], (3, 4), 0, True, False),
+        ("rain13k", "psnr", 1e-7, [0.9, 0.99], (0, 4), 10_000, True, True),
+    ],
+)
+def test_recipes_are_the_released_settings(recipe, loss, floor, betas, levels, warmup, rounded, on_luma):
+    card = foveate.show("hinet")
+    given = card.recipe[recipe]["model"]
+    defaults = {k: p.default for k, p in inspect.signature(Restorer).parameters.items()}
+    merged = {**defaults, **given}
+    assert (merged["loss"], merged["floor"], list(merged["betas"])) == (loss, floor, betas)
+    assert (merged["warmup"], merged["rounded"], merged["on_luma"]) == (warmup, rounded, on_luma)
+    assert (merged["lr"], merged["clip"], merged["deep_supervision"]) == (2e-4, 0.01, True)
+    assert (given["network"]["width"], given["network"]["hin_left"], given["network"]["hin_right"]) == (64, *levels)
+    assert card.recipe[recipe]["trainer"]["max_steps"] == 400_000
+    assert 8 * card.recipe[recipe]["data"]["batch_size"] == 64
+
+
 @pytest.mark.parametrize(
     ("step", "floor", "warmup", "rate"),
     [
@@ -270,6 +307,40 @@ def test_half_of_the_sidd_crops_stay_as_they_are():
     assert set(moves) == set(range(8))
 
 
+def test_fit_and_test_on_your_own_pairs_smaller_than_a_crop_and_cut_into_squares(tmp_path):
+    from foveate.parts.training import fit
+
+    for part in ("train", "test"):
+        for i, size in enumerate((40, 90)):
+            before, clean = noisy(side=size)
+            for side, picture in (("input", before), ("target", Picture.from_unit(clean))):
+                (tmp_path / part / side).mkdir(parents=True, exist_ok=True)
+                picture.write(tmp_path / part / side / f"{i}.png")
+    data = Folders(str(tmp_path), crop=64, batch_size=2, crops=str(tmp_path / "squares"))
+    module = Restorer(HINet(width=4, depth=3), tile=32)
+    trainer = fit(module, data, 2, limit_val_batches=0)
+    assert len(list((tmp_path / "squares" / "clean").iterdir())) == 2
+    (scores,) = trainer.test(module, data, verbose=False)
+    assert 5 < scores["test_psnr"] < 50
+    shutil.rmtree(tmp_path / "train")
+    with pytest.raises(InputError, match="nothing to fit"):
+        Folders(str(tmp_path)).setup("fit")
+
+
+def test_held_out_scenes_share_no_sequence_and_no_clean_picture_with_training(tmp_path):
+    for i in range(24):
+        for side in ("input", "target"):
+            folder = tmp_path / "train" / side
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = np.full((8, 8, 3), i // 2 if side == "target" else i, np.uint8)
+            Picture(pixels).write(folder / f"GOPR{i // 2:02d}-{i:06d}.png")
+    for source in (GoPro, Rain13k):
+        parts = source(str(tmp_path)).parts()
+        scenes = [{pair.clean.stem.partition("-")[0] for pair in parts[part]} for part in ("train", "val")]
+        assert (len(scenes[0]), len(scenes[1])) == (10, 2)
+        assert not scenes[0] & scenes[1]
+
+
 def test_sidd_blocks_are_refused_if_their_key_is_not_the_files_stem(tmp_path):
     from scipy.io import savemat
 
@@ -294,8 +365,8 @@ def test_one_window_is_the_plain_network():
 def test_shipped_weights_help_and_tiles_leave_no_seam():
     network = weights.load(HINet, SHIPPED)
     before, clean = noisy("rocket", 320)
-    ((tiles, _),) = restore(network, [before], tile=128, overlap=32, precision="float32")
-    ((whole, _),) = restore(network, [before], tile=0, precision="float32")
+    ((tiles,),) = restore(network, [before], tile=128, overlap=32, precision="float32")
+    ((whole,),) = restore(network, [before], tile=0, precision="float32")
     target = torch.from_numpy(np.array(clean)).permute(2, 0, 1)[None]
     start, in_tiles, at_once = (float(psnr(prepare(p)[None], target)) for p in (before, tiles, whole))
     assert in_tiles > start + 5
@@ -316,7 +387,7 @@ def test_bit_depth_grey_alpha_and_profile_are_kept(bits, kind):
     channels = {"grey": (), "grey and alpha": (2,), "colour": (3,), "colour and alpha": (4,)}[kind]
     pixels = rng.integers(0, 2**bits, (40, 50, *channels)).astype(np.uint8 if bits == 8 else np.uint16)
     picture = Picture(pixels, b"a profile")
-    ((restored, _),) = restore(HINet(width=4).eval(), [picture], tile=32, overlap=8)
+    ((restored,),) = restore(HINet(width=4).eval(), [picture], tile=32, overlap=8)
     assert (restored.pixels.shape, restored.pixels.dtype, restored.profile) == (pixels.shape, pixels.dtype, b"a profile")
     if "alpha" in kind:
         assert np.array_equal(restored.alpha, picture.alpha)
@@ -326,9 +397,9 @@ def test_bit_depth_grey_alpha_and_profile_are_kept(bits, kind):
 def test_pictures_of_several_sizes_share_batches_and_come_back_in_order():
     network = HINet(width=4).eval()
     pictures = [noisy(side=s)[0] for s in (40, 70, 40, 33)]
-    together = [r.pixels for r, _ in restore(network, pictures, tile=32, overlap=8, batch=5, precision="float32")]
+    together = [r.pixels for (r,) in restore(network, pictures, tile=32, overlap=8, batch=5, precision="float32")]
     for picture, pixels in zip(pictures, together, strict=True):
-        ((alone, _),) = restore(network, [picture], tile=32, overlap=8, batch=1, precision="float32")
+        ((alone,),) = restore(network, [picture], tile=32, overlap=8, batch=1, precision="float32")
         assert np.abs(alone.pixels.astype(int) - pixels).max() <= 1
 
 
@@ -336,7 +407,7 @@ def test_ensemble_of_eight_views_does_not_care_how_the_photograph_is_turned():
     picture = noisy(side=32)[0]
     network = HINet(width=4).eval()
     turned = Picture(np.ascontiguousarray(np.rot90(picture.pixels)))
-    ((one, _),), ((other, _),) = (restore(network, [p], tta=8, precision="float32") for p in (picture, turned))
+    ((one,),), ((other,),) = (restore(network, [p], tta=8, precision="float32") for p in (picture, turned))
     assert np.abs(np.rot90(one.pixels).astype(int) - other.pixels).max() <= 1
 
 

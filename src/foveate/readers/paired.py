@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from foveate.errors import InputError
 from foveate.parts.dihedral import dihedral
+from foveate.parts.padding import mirror_to
 from foveate.parts.training import Draw
 from foveate.readers.pictures import find_pictures, read_picture
 from foveate.results import Picture, unwritable
@@ -108,7 +109,8 @@ class PairedPictures(Dataset):
             generator = key.generator()
             rows, columns = draw_window(degraded.shape[-2:], self.crop, generator)
             move = draw_move(self.moves, generator)
-            degraded, clean = (dihedral(t[..., rows, columns], move).contiguous() for t in (degraded, clean))
+            windows = (mirror_to(t[..., rows, columns], self.crop, self.crop) for t in (degraded, clean))
+            degraded, clean = (dihedral(window, move).contiguous() for window in windows)
         return {"degraded": degraded, "clean": clean}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from foveate.errors import InputError
 from foveate.parts import degradations as spoil
 from foveate.parts.dihedral import dihedral
+from foveate.parts.padding import mirror_to
 from foveate.parts.training import Draw, train_loader
 from foveate.readers.paired import Moves, Pair, PairedPictures, cut, draw_move, draw_window, same_names
 from foveate.readers.pictures import find_pictures, read_picture
@@ -68,18 +70,25 @@ class Pairs(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Cut the training pictures into squares, if asked to."""
-        if self.crops:
+        if self.crops and "train" in self.parts():
             cut(self.parts()["train"], Path(self.crops), side=512, stride=self.stride)
 
     def setup(self, stage: str) -> None:
-        """Find the files."""
+        """Find the files of a stage: ``fit``, ``validate`` or ``test``.
+
+        Raises:
+            InputError: If the stage's part of the data set is not there.
+        """
         found = self.parts()
+        tests = {name: pairs for name, pairs in found.items() if name not in ("train", "val")}
+        if not (tests if stage == "test" else found.get("val" if stage == "validate" else "train")):
+            raise InputError(self.root, f"has nothing to {stage} on", f"a layout that foveate data shows; found: {list(found)}")
         train = found.get("train", [])
         if self.crops and stage == "fit":
             train = same_names(Path(self.crops) / "degraded", Path(self.crops) / "clean")
         self.train = self.pictures(train)
         self.val = self.pictures(found.get("val", []))
-        self.test = [self.pictures(pairs) for name, pairs in found.items() if name not in ("train", "val")]
+        self.test = {name: self.pictures(pairs) for name, pairs in tests.items()}
 
     def train_dataloader(self) -> DataLoader:
         """Random crops in batches: ``{"degraded", "clean"}``, each ``(B, 3, crop, crop)``."""
@@ -91,7 +100,7 @@ class Pairs(LightningDataModule):
 
     def test_dataloader(self) -> list[DataLoader]:
         """Whole pictures of each test set, one by one."""
-        return [DataLoader(test, 1, num_workers=self.num_workers) for test in self.test]
+        return [DataLoader(test, 1, num_workers=self.num_workers) for test in self.test.values()]
 
 
 class Folders(Pairs):
@@ -99,10 +108,7 @@ class Folders(Pairs):
 
     def parts(self) -> dict[str, Sequence[Pair]]:
         """List the pairs."""
-        names = [n for n in ("train", "val", "test") if (self.root / n).is_dir()]
-        if "train" not in names:
-            raise InputError(self.root, "has no folder train/", "train/input and train/target, and the same for val and test")
-        return {n: same_names(self.root / n / "input", self.root / n / "target") for n in names}
+        return _sides(self.root, {part: (f"{part}/input", f"{part}/target") for part in ("train", "val", "test")})
 
 
 class SIDD(Pairs):
@@ -115,20 +121,26 @@ class SIDD(Pairs):
     stride = 384
 
     def parts(self) -> dict[str, Sequence[Any]]:
-        """List the training pairs and the validation blocks."""
-        scenes = self.root / "SIDD_Medium_Srgb" / "Data"
-        clean = sorted(scenes.glob("*/*_GT_SRGB_*.PNG"))
-        if not clean:
-            raise InputError(self.root, "has no SIDD_Medium_Srgb/Data/<scene>/*_GT_SRGB_*.PNG", "the SIDD Medium sRGB layout")
-        pairs = [Pair(p.with_name(p.name.replace("_GT_SRGB_", "_NOISY_SRGB_")), p) for p in clean]
-        missing = [p.degraded for p in pairs if not p.degraded.exists()]
-        if missing:
-            raise InputError(missing[0], f"is missing ({len(missing)} noisy pictures are)", "one for each *_GT_SRGB_*.PNG")
+        """List the training pairs, and the blocks, on which the paper reports: the test set's clean pictures are not public.
+
+        The blocks validate too, so nothing should be chosen by them; the recipe keeps the last step.
+        """
+        found: dict[str, Sequence[Any]] = {}
+        clean = sorted(p for base in ("SIDD_Medium_Srgb/Data", "Data") for p in (self.root / base).glob("*/*_GT_SRGB_*.PNG"))
+        if clean:
+            found["train"] = [Pair(p.with_name(p.name.replace("_GT_SRGB_", "_NOISY_SRGB_")), p) for p in clean]
+            missing = [p.degraded for p in found["train"] if not p.degraded.exists()]
+            if missing:
+                count = f"is missing ({len(missing)} noisy pictures are)"
+                raise InputError(missing[0], count, "one for each *_GT_SRGB_*.PNG")
         blocks = [self.root / f"Validation{kind}BlocksSrgb.mat" for kind in ("Noisy", "Gt")]
-        if not all(path.exists() for path in blocks):
-            return {"train": pairs}
-        validation = Blocks(*blocks)  # also what the paper reports: the test set's clean pictures are not public
-        return {"train": pairs, "val": validation, "test": validation}
+        if all(path.exists() for path in blocks):
+            found["val"] = found["test"] = Blocks(*blocks)
+        if not found:
+            raise InputError(
+                self.root, "has neither Data/<scene>/*_GT_SRGB_*.PNG nor the validation blocks", "the SIDD Medium sRGB layout"
+            )
+        return found
 
     def pictures(self, pairs: Sequence[Pair] | Blocks) -> Dataset:
         """Blocks are a data set already."""
@@ -166,46 +178,68 @@ def _read_blocks(path: Path) -> np.ndarray:
 
 
 class GoPro(Pairs):
-    """GoPro: ``train/input``, ``train/target``, ``test/input``, ``test/target``; every tenth training pair validates."""
+    """GoPro: ``train/input``, ``train/target``, ``test/input``, ``test/target``; every tenth training sequence validates.
+
+    Note:
+        The authors train on all sequences and keep the last step.
+    """
 
     def parts(self) -> dict[str, Sequence[Pair]]:
-        """List the pairs."""
-        pairs = same_names(self.root / "train" / "input", self.root / "train" / "target")
-        test = same_names(self.root / "test" / "input", self.root / "test" / "target")
-        return {**_validation(pairs), "test": test}
+        """List the pairs; a frame's sequence is its name up to the hyphen."""
+        found = _sides(self.root, {part: (f"{part}/input", f"{part}/target") for part in ("train", "test")})
+        return _hold_out(found, lambda pair: pair.clean.stem.rpartition("-")[0] or pair.clean.stem)
 
 
 class REDS(Pairs):
     """REDS: ``train/train_blur_jpeg/<seq>/<frame>.jpg`` with ``train/train_sharp/<seq>/<frame>.png``, and ``val`` alike.
 
-    Validation uses the frames whose number ends in 9, 300 of them.
+    The frames of ``val`` whose number ends in 9, 300 of them, validate and test, as the authors report on them; nothing
+    should be chosen by them, and the recipe keeps the last step.
     """
 
     def parts(self) -> dict[str, Sequence[Pair]]:
         """List the pairs."""
-        train, val = (
-            same_names(self.root / part / f"{part}_blur_jpeg", self.root / part / f"{part}_sharp") for part in ("train", "val")
-        )
-        frames = [pair for pair in val if pair.clean.stem.endswith("9")]
-        return {"train": train, "val": frames, "test": frames}
+        names = {part: (f"{part}/{part}_blur_jpeg", f"{part}/{part}_sharp") for part in ("train", "val")}
+        found = _sides(self.root, names)
+        if "val" in found:
+            found["val"] = found["test"] = [pair for pair in found["val"] if pair.clean.stem.endswith("9")]
+        return found
 
 
 class Rain13k(Pairs):
     """Rain13k: ``train/input``, ``train/target``, and ``test/<set>/input``, ``test/<set>/target`` for its test sets.
 
     Note:
-        The released code keeps the step that does best on the test sets; here every tenth training pair validates.
+        The released code keeps the step that does best on the test sets; here every tenth training scene validates.
     """
 
     def parts(self) -> dict[str, Sequence[Pair]]:
-        """List the pairs."""
-        pairs = same_names(self.root / "train" / "input", self.root / "train" / "target")
-        sets = sorted(p for p in (self.root / "test").glob("*") if p.is_dir())
-        return {**_validation(pairs), **{p.name: same_names(p / "input", p / "target") for p in sets}}
+        """List the pairs; one clean picture stands under several names, once for each rain that was drawn over it."""
+        sets = sorted(p.name for p in (self.root / "test").glob("*") if p.is_dir())
+        names = {"train": ("train/input", "train/target")} | {n: (f"test/{n}/input", f"test/{n}/target") for n in sets}
+        return _hold_out(_sides(self.root, names), lambda pair: hashlib.sha1(pair.clean.read_bytes()).hexdigest())
 
 
-def _validation(pairs: Sequence[Pair]) -> dict[str, Sequence[Pair]]:
-    return {"train": [p for i, p in enumerate(pairs) if i % 10], "val": list(pairs[::10])}
+def _sides(root: Path, names: dict[str, tuple[str, str]]) -> dict[str, Sequence[Pair]]:
+    """Pair the folders of every part that is there.
+
+    Raises:
+        InputError: If none is.
+    """
+    here = {part: sides for part, sides in names.items() if any((root / side).is_dir() for side in sides)}
+    if not here:
+        raise InputError(root, f"has none of {', '.join(f'{a}/' for a, _ in names.values())}", "one of them, with its partner")
+    return {part: same_names(root / degraded, root / clean) for part, (degraded, clean) in here.items()}
+
+
+def _hold_out(found: dict[str, Sequence[Pair]], scene: Callable[[Pair], str]) -> dict[str, Sequence[Pair]]:
+    """Let every tenth scene of the training pairs validate."""
+    if "train" not in found:
+        return found
+    scenes = {pair: scene(pair) for pair in found["train"]}
+    held = set(list(dict.fromkeys(scenes.values()))[::10])
+    train = [pair for pair, name in scenes.items() if name not in held]
+    return {**found, "train": train, "val": [pair for pair, name in scenes.items() if name in held]}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -264,7 +298,9 @@ class Degraded(Dataset):
         target = prepare(clean)
         if drawn:
             # Besides the paper's moves, the colours change places: there are few photographs, and noise has no favourite.
-            target = dihedral(target, draw_move("all", rng))[torch.from_numpy(rng.permutation(3))]
+            target = dihedral(mirror_to(target, self.crop, self.crop), draw_move("all", rng))[
+                torch.from_numpy(rng.permutation(3))
+            ]
         degraded = Picture.from_unit(degrade(target.permute(1, 2, 0).numpy(), self.task, rng))
         return {"degraded": prepare(degraded), "clean": target.contiguous()}
 
@@ -322,7 +358,7 @@ class Sample(Pairs):
         found = self.parts()
         self.train = Degraded(found["train"], self.task, self.crop, self.epoch)
         self.val = Degraded(found["val"], self.task, self.crop, seed=1)
-        self.test = [Degraded(found["test"], self.task, self.crop, seed=2)]
+        self.test = {"test": Degraded(found["test"], self.task, self.crop, seed=2)}
 
 
 class Clean(Pairs):
@@ -346,8 +382,8 @@ class Clean(Pairs):
     def parts(self) -> dict[str, Sequence[Path]]:
         """List the pictures."""
         found = {n: find_pictures(self.root / n) for n in ("train", "val", "test") if (self.root / n).is_dir()}
-        if not found.get("train"):
-            raise InputError(self.root, "has no pictures under train/", "clean pictures under train/ (and val/, test/)")
+        if not any(found.values()):
+            raise InputError(self.root, "has no pictures under train/, val/ or test/", "clean pictures there")
         return found
 
     def pictures(self, pairs: Sequence[Path]) -> Dataset:

@@ -20,6 +20,7 @@ from foveate.errors import InputError
 from foveate.parts import tiling
 from foveate.parts.dihedral import ensemble
 from foveate.parts.inference import Precision, device, quick
+from foveate.parts.padding import mirror_to
 from foveate.results import Picture
 
 Norm = Literal["hin", "none", "in", "bn", "ln", "gn", "hin_bn"]
@@ -293,6 +294,10 @@ class HINet(nn.Module):
             raise InputError("stages", f"{stages} stages", "1 or 2")
         if width < 2 or width % 2 or depth < 2:
             raise InputError("width, depth", f"width {width}, depth {depth}", "an even width and a depth of at least 2")
+        if not 0 <= hin_ratio <= 1:
+            raise InputError("hin_ratio", f"{hin_ratio}", "a share of the channels, 0 to 1")
+        if norm == "gn" and width % 8:
+            raise InputError("width", f"{width} channels are no 8 groups", "a multiple of 8 for norm gn")
         self.arguments = {
             "width": width, "depth": depth, "stages": stages, "norm": norm, "hin_ratio": hin_ratio,
             "hin_left": hin_left, "hin_right": hin_right, "sam": sam, "csff": csff, "slope": slope,
@@ -329,16 +334,11 @@ class HINet(nn.Module):
     def _mirrored(self, picture: Tensor) -> Tensor:
         """Mirror right and down to the next multiple of ``2**(depth - 1)``, and to at least two of them.
 
-        One multiple alone would leave a bottleneck of one pixel, of which an instance norm has no variance. Where a
-        picture is smaller than the padding, its first row or column is repeated after the mirror image.
+        One multiple alone would leave a bottleneck of one pixel, of which an instance norm has no variance.
         """
         unit = 2 ** (self.depth - 1)
-        for dim in (-2, -1):
-            size = picture.shape[dim]
-            target = 2 * unit if size < 2 * unit else size + (-size) % unit
-            mirrored = size - 1 - (torch.arange(target, device=picture.device) - (size - 1)).abs()
-            picture = picture.index_select(dim, mirrored.clamp(min=0))
-        return picture
+        height, width = (2 * unit if n < 2 * unit else n + (-n) % unit for n in picture.shape[-2:])
+        return mirror_to(picture, height, width)
 
 
 def _crop(x: Tensor, height: int, width: int) -> Tensor:
@@ -360,8 +360,9 @@ def restore(
     batch: int = 4,
     tta: Literal[1, 8] = 1,
     precision: Precision = "auto",
+    every_stage: bool = False,
     tick: Callable[[int, int], None] = lambda done, more: None,
-) -> Iterator[tuple[Picture, Picture]]:
+) -> Iterator[list[Picture]]:
     """Restore pictures of any size, in windows of the size that the network was trained for.
 
     Args:
@@ -372,10 +373,11 @@ def restore(
         batch: Windows per forward pass, also across pictures.
         tta: 8 averages over all flips and quarter turns of each window.
         precision: See `foveate.parts.inference.quick`.
+        every_stage: Give the first stage's picture too.
         tick: Told of progress: windows done, and windows more to do.
 
     Yields:
-        For each picture the restored one and what the first stage made of it (the same if there is one stage).
+        For each picture the restored one and, if asked for, what the first stage made of it.
 
     Note:
         The released code averages windows where they overlap, and lets neighbours overlap by as little as a pixel; here they
@@ -384,15 +386,15 @@ def restore(
 
     def stages(x: Tensor) -> Tensor:
         outputs = network.outputs(x)
-        return torch.cat([outputs[-1], outputs[0]], dim=1)
+        return torch.cat([outputs[-1], outputs[0]], dim=1) if every_stage else outputs[-1]
 
     network = network.to(device(), memory_format=torch.channels_last)
     run = quick(ensemble(stages) if tta == 8 else stages, precision)
-    waiting: list[tuple[Picture, tuple[np.ndarray, np.ndarray]]] = []
+    waiting: list[tuple[Picture, list[np.ndarray]]] = []
 
     def canvases() -> Iterator[tiling.Canvas]:
         for picture in pictures:
-            made = (np.empty_like(picture.pixels), np.empty_like(picture.pixels))
+            made = [np.empty_like(picture.pixels) for _ in range(2 if every_stage else 1)]
             waiting.append((picture, made))
             canvas = canvas_of(picture, made, tile or max(picture.size), overlap)
             tick(0, len(canvas))
@@ -400,10 +402,10 @@ def restore(
 
     for _ in tiling.stream(run, canvases(), batch, lambda done: tick(done, 0)):
         picture, made = waiting.pop(0)
-        yield replace(picture, pixels=made[0]), replace(picture, pixels=made[1])
+        yield [replace(picture, pixels=pixels) for pixels in made]
 
 
-def canvas_of(picture: Picture, made: tuple[np.ndarray, ...], tile: int, overlap: int) -> tiling.Canvas:
+def canvas_of(picture: Picture, made: list[np.ndarray], tile: int, overlap: int) -> tiling.Canvas:
     """Connect a picture to arrays of its own kind, one for every three channels that the network gives, for finished rows."""
 
     def write(top: int, strip: Tensor) -> None:

@@ -91,7 +91,7 @@ def ablation(
     photographs at once. A GPU gets a wider network, larger crops and more steps.
     """
     large = device().type == "cuda" and budget == "full"
-    width, crop, steps, batch = (32, 128, 6000, 8) if large else (8, 64, {"quick": 30, "full": 600}[budget], 4)
+    width, crop, steps, batch = (32, 128, 6000, 8) if large else (8, 64, {"quick": 30, "full": 500}[budget], 4)
     if ARMS[group].get("stages") == 1 and large:
         width_of_one = {"width": 48}
     else:
@@ -99,10 +99,10 @@ def ablation(
     torch.manual_seed(seed)
     network = HINet(**{"width": width, **ARMS[group], **width_of_one})
     cost = macs(network, (1, 3, 256, 256)) / 1e9
-    data = Sample("denoise", crop, batch, epoch=batch * steps, window=256, seed=seed)
+    data = Sample("denoise", crop, batch, epoch=batch * steps, window={"quick": 128, "full": 0}[budget], seed=seed)
     history = History("val_psnr")
     module = Restorer(network, lr=5e-4, floor=1e-6, tile=crop)
-    fit(module, data, steps, seed=seed, callbacks=(history,), val_check_interval=max(1, steps // 6))
+    fit(module, data, steps, seed=seed, callbacks=(history,), val_check_interval=max(1, steps // 5))
     network.eval().to(device())
     tiles, whole = [], []
     for batch_of_one in data.test_dataloader()[0]:
@@ -164,7 +164,7 @@ def _score(output: np.ndarray, clean: np.ndarray) -> float:
 
 
 def _restored(network: HINet, noisy: np.ndarray) -> np.ndarray:
-    ((restored, _),) = restore(network, [Picture.from_unit(noisy, bits=16)], precision="float32")
+    ((restored,),) = restore(network, [Picture.from_unit(noisy, bits=16)], precision="float32")
     return prepare(restored).permute(1, 2, 0).numpy()
 
 
@@ -209,7 +209,7 @@ def speed(seed: int, budget: Budget) -> dict[str, dict[str, float]]:
     networks: dict[str, nn.Module] = {
         "1x": HINet(64 // share),
         "0.5x": HINet(32 // share),
-        "rival_cost": HINet(2 * (93 // share), stages=1, norm="none"),
+        "rival_cost": HINet(2 * (89 // share), stages=1, norm="none"),
     }
     x = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(seed)).to(device())
     return {name: {"ms": _milliseconds(network.eval().to(device()), x)} for name, network in networks.items()}

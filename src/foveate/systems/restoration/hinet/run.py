@@ -77,13 +77,13 @@ def restore(
             yield job.before
 
     with bar("restoring") as tick:
-        for restored, first in method.restore(network, pictures(), tile, overlap, batch, tta, precision, tick):
+        for restored, *first in method.restore(network, pictures(), tile, overlap, batch, tta, precision, stage1, tick):
             while isinstance(opened[0], InputError):
                 yield opened.pop(0)
             job = opened.pop(0)
             parts = {"restored": restored}
-            if stage1:
-                parts["stage1"] = first
+            if first:
+                parts["stage1"] = first[0]
             if compare:
                 parts["compare"] = replace(restored, pixels=np.concatenate([job.before.pixels, restored.pixels], axis=1))
             yield Result({**parts, "report": Record({"task": task, **job.report(restored)})}, notes)
