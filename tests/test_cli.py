@@ -79,7 +79,7 @@ def bad_files(folder):
     for name, data in content.items():
         (folder / name).write_bytes(data)
     photo.save(folder / "animated.gif", save_all=True, append_images=[Image.new("RGB", (64, 64))])
-    Picture(np.full((1, 1, 3), 99, np.uint8)).write(folder / "single_pixel.png")
+    Picture(np.full((64, 64, 3), 99, np.uint8)).write(folder / "flat.png")
     return {
         "missing.png": "no such file",
         "text.png": "holds text",
@@ -88,7 +88,7 @@ def bad_files(folder):
         "absurd.png": "too large",
         "random.webp": "not a picture",
         "animated.gif": "animated",
-        "single_pixel.png": "looks clean already",
+        "flat.png": "looks clean already",
     }
 
 

@@ -11,7 +11,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -221,7 +221,6 @@ class Result(Mapping[str, Part]):
     parts: Mapping[str, Part]
     notes: tuple[str, ...] = ()
     name: str = ""
-    source: str = field(default="", compare=False)
 
     def __getitem__(self, key: str) -> Part:
         """Return a part by its name."""

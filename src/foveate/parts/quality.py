@@ -60,11 +60,11 @@ def noise_level(picture: np.ndarray, block: int = 16) -> float:
     """Estimate the standard deviation of a picture's noise, in its own unit, where the picture is flattest.
 
     A mask that no plane or straight edge excites (Immerkaer 1996, equation 4) is averaged over blocks; the lowest tenth of
-    them, under- and overexposed ones left out, is taken to show noise alone.
+    them, under- and overexposed ones and perfectly flat ones (bars, borders) left out, is taken to show noise alone.
 
     Args:
         picture: ``(H, W)`` or ``(H, W, C)`` in [0, 1].
-        block: Side of the blocks in pixels. A picture smaller than one block gives 0.
+        block: Side of the blocks in pixels. A picture of fewer than ten blocks gives NaN: it cannot be told.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -75,8 +75,8 @@ def noise_level(picture: np.ndarray, block: int = 16) -> float:
 
     grey = picture if picture.ndim == 2 else picture.mean(axis=2)
     rows, columns = (length // block for length in grey.shape)
-    if not rows or not columns:
-        return 0.0
+    if rows * columns < 10:
+        return float("nan")
     mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=grey.dtype)
 
     def means(values: np.ndarray) -> np.ndarray:
@@ -84,4 +84,5 @@ def noise_level(picture: np.ndarray, block: int = 16) -> float:
 
     exposed = (means(grey) > 0.02) & (means(grey) < 0.98)
     levels = np.sqrt(np.pi / 2) / 6 * means(np.abs(convolve(grey, mask, mode="mirror")))
-    return float(np.quantile(levels[exposed], 0.1)) if exposed.any() else 0.0
+    uneven = levels[exposed & (levels > 0)]
+    return float(np.quantile(uneven, 0.1)) if len(uneven) else 0.0

@@ -138,8 +138,10 @@ def train_loader(
         num_workers: Worker processes; their number does not change what is drawn.
 
     Raises:
-        InputError: If the data set is empty.
+        InputError: If the data set or the batch is empty.
     """
+    if batch_size < 1:
+        raise InputError("batch_size", f"{batch_size} items", "at least one")
     if len(dataset) == 0:  # type: ignore[arg-type]
         raise InputError(type(data).__name__, "there is nothing to train on", "at least one item")
     sampler = StepSampler(len(dataset), batch_size, seed, lambda: steps_done(data.trainer))  # type: ignore[arg-type]
@@ -216,7 +218,7 @@ class ExactResume(Callback):
         asked = trainer.strategy.reduce_boolean_decision(self.asked_to_stop, all=False)
         if asked and not trainer.fit_loop._should_accumulate():
             path = self.stop_at or str(Path(trainer.log_dir or trainer.default_root_dir) / "interrupted.ckpt")
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(path, weights_only=False)
             print(f"stopped; go on with --ckpt_path {path}", flush=True)
             raise KeyboardInterrupt
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,7 +52,8 @@ def load(kind: type[Network], path: Path) -> Network:
         network = kind(**arguments)
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     except (TypeError, RuntimeError, ValueError, AttributeError) as error:
-        raise InputError(path, f"does not fit {kind.__name__}: {error}", "weights of this system") from error
+        said = textwrap.shorten(str(error), 300)
+        raise InputError(path, f"does not fit {kind.__name__}: {said}", "weights of this system") from error
     return network.eval()
 
 
@@ -61,7 +63,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     expected = "a .safetensors file or a .ckpt of foveate"
     if not path.is_file():
         raise InputError(path, "there is no such file", expected)
-    if path.suffix == ".ckpt":
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+    if zipped:  # as torch.save writes
         content = read_checkpoint(path)
         if "arguments" not in content or "state_dict" not in content:
             raise InputError(path, "says no constructor arguments", expected)

@@ -61,7 +61,7 @@ def _read(path: Path) -> Picture:
     except UnidentifiedImageError as error:
         return _read_tiff(path) if _is_tiff(path) else _refuse(path, error)
     except Image.DecompressionBombError as error:
-        raise InputError(path, f"is too large: {error}", f"at most {MAX_PIXELS:,} pixels") from error
+        raise InputError(path, "is too large", f"at most {MAX_PIXELS:,} pixels") from error
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:

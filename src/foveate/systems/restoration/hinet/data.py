@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -53,16 +54,18 @@ class Pairs(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        if crop < 1:
+            raise InputError("crop", f"{crop} pixels", "at least one")
         self.root, self.crop, self.batch_size, self.moves = Path(root), crop, batch_size, moves
         self.crops, self.seed, self.num_workers = crops, seed, num_workers
 
+    @abstractmethod
     def parts(self) -> dict[str, Sequence[Any]]:
         """List what each part of the data set holds: ``train``, ``val`` and test sets by name.
 
         Raises:
             InputError: If the folder is not laid out as expected.
         """
-        raise NotImplementedError
 
     def pictures(self, pairs: Sequence[Pair]) -> Dataset:
         """Make the data set of some pairs."""
