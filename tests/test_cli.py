@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import foveate
 from foveate.cli import main
 from foveate.contract import _absurd_png
+from foveate.errors import InputError
 from foveate.results import Picture
 
 
@@ -37,6 +39,9 @@ def test_unknown_system_suggests_the_nearest(capsys, verb):
         (["run", "hinet", "a.png", "--nonsense", "1"], "--nonsense"),
         (["run", "hinet"], "photos"),
         (["run", "hinet", "nothing/*.png"], "gives no input"),
+        (["run", "hinet", ""], "names no file"),
+        (["run"], "no system is named"),
+        (["run", "--tile", "64", "hinet", "a.png"], "no system is named"),
         (["train", "hinet", "--stage", "second"], "restorer"),
         (["train", "hinet", "--recipe", "sidt"], "sidd"),
         (["train", "hinet", "--model.nonsense", "1"], "nonsense"),
@@ -44,7 +49,10 @@ def test_unknown_system_suggests_the_nearest(capsys, verb):
         (["train", "hinet", "--config", "missing.yaml"], "missing.yaml"),
         (["train", "hinet", "--data", "Folders", "--data.root", "nowhere", "--trainer.max_steps", "1"], "nowhere"),
         (["train", "hinet", "--ckpt_path", "missing.ckpt", "--trainer.max_steps", "1"], "missing.ckpt"),
+        (["train", "hinet", "--data.batch_size", "0"], "batch_size"),
+        (["train", "hinet", "--data.crop", "0"], "crop"),
         (["reproduce", "hinet", "--claim", "C99"], "C99"),
+        (["reproduce", "hinet", "--claim", "C3"], "needs the paper's data"),
         (["reproduce", "hinet", "--seeds", "0"], "seeds"),
         (["reproduce", "hinet", "--budget", "huge"], "budget"),
         (["data", "hinet", "nowhere"], "nowhere"),
@@ -160,3 +168,61 @@ def test_reproduce_prints_the_table_and_writes_the_evidence(capsys, tmp_path, mo
     assert "holds" in capsys.readouterr().out
     found = json.loads((tmp_path / "hinet" / "evidence.json").read_text())
     assert {c["id"]: c["verdict"] for c in found["claims"]}["C7-rest"] == "holds"
+
+
+TINY = [
+    *("--model.network.width", "4", "--model.network.depth", "3", "--data.crop", "32", "--data.batch_size", "2"),
+    *("--data.epoch", "4", "--data.window", "32", "--trainer.max_steps", "2", "--trainer.enable_progress_bar", "false"),
+    *("--trainer.accelerator", "cpu"),
+]
+
+
+def test_a_second_training_leaves_the_first_alone_even_from_its_own_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "runs" / "hinet" / "restorer"
+    assert main(["train", "hinet", *TINY]) == 0
+    first = {p: p.read_bytes() for p in (runs / "version_0").rglob("*") if p.is_file()}
+    assert {p.name for p in first} >= {"config.yaml", "metrics.csv", "last.ckpt"}
+    assert main(["train", "hinet", "--config", str(runs / "version_0" / "config.yaml")]) == 0
+    assert {p: p.read_bytes() for p in (runs / "version_0").rglob("*") if p.is_file()} == first
+    assert (runs / "version_1" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_checkpoint_that_is_none_or_of_another_network_ends_in_one_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rubbish.ckpt").write_bytes(b"not a checkpoint")
+    fails(capsys, "train", "hinet", *TINY, "--ckpt_path", "rubbish.ckpt", says="rubbish.ckpt")
+    assert main(["train", "hinet", *TINY]) == 0
+    last = "runs/hinet/restorer/version_1/checkpoints/last.ckpt"
+    wider = [*TINY, "--model.network.width", "8", "--trainer.max_steps", "4"]
+    fails(capsys, "train", "hinet", *wider, "--ckpt_path", last, says="same --model arguments")
+
+
+def test_a_result_that_cannot_be_written_does_not_stop_the_others(capsys, tmp_path):
+    noisy = Picture(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    long = "n" * 245 + ".png"
+    for name in (long, "ok.png"):
+        noisy.write(tmp_path / name)
+    assert main(["run", "hinet", str(tmp_path / long), str(tmp_path / "ok.png"), "--out", str(tmp_path / "out")]) == 1
+    assert "nnn: " in capsys.readouterr().err
+    assert (tmp_path / "out" / "ok_restored.png").is_file()
+
+
+def test_python_refuses_what_the_command_line_refuses(tmp_path):
+    picture = tmp_path / "a.png"
+    Picture(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).write(picture)
+    for arguments, options in [
+        ((None,), {}),
+        ((picture, picture), {}),
+        ((picture,), {"tta": 3}),
+        ((picture,), {"tile": "many"}),
+        ((picture,), {"nonsense": 1}),
+        ((picture,), {"action": "paint"}),
+    ]:
+        with pytest.raises(InputError):
+            foveate.run("hinet", *arguments, **options)
+    with pytest.raises(InputError, match="weights"):
+        foveate.load("hinet", preset="tiny", weights=picture)
+    with pytest.raises(InputError, match="huge"):
+        foveate.reproduce("hinet", budget="huge")
+    assert foveate.run("hinet", picture, reference=str(picture))["restored"].size == (40, 40)

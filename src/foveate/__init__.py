@@ -76,6 +76,8 @@ def load(slug: str, preset: str | None = None, weights: PathLike | None = None, 
     kind = getattr(card.module("method"), card.network)
     if preset is None and weights is None and not arguments:
         weights = card.folder / "weights.safetensors"
+    if weights is not None and (preset is not None or arguments):
+        raise InputError(slug, "got weights together with a preset or arguments", "either: weights know their arguments")
     if weights is not None:
         from foveate.parts import weights as files
 
@@ -104,13 +106,18 @@ def run(slug: str, *inputs: PathLike | Sequence[PathLike], action: str | None = 
     from foveate import actions
     from foveate.catalogue import find
 
-    several = len(inputs) == 1 and not isinstance(inputs[0], (str, os.PathLike))
+    several = len(inputs) == 1 and isinstance(inputs[0], (list, tuple))
     given = list(inputs[0]) if several else list(inputs)  # type: ignore[arg-type]
+    for path in given:
+        if not isinstance(path, (str, os.PathLike)):
+            raise InputError(slug, f"got a {type(path).__name__} as input", "a path, or a list of paths")
     results: list[Result] = []
     for outcome in actions.run(find(slug), [Path(p) for p in given], action, **options):  # type: ignore[arg-type]
         if isinstance(outcome, InputError):
             raise outcome
         results.append(outcome)
+    if not several and len(results) != 1:
+        raise InputError(slug, f"got {len(results)} inputs", "one path, or one list of paths")
     return results if several else results[0]
 
 

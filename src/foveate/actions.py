@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 import inspect
+import os
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from foveate.catalogue import Card
 from foveate.errors import InputError
@@ -65,9 +66,11 @@ def run(card: Card, inputs: Sequence[Path], action: str | None = None, **options
     names = input_names(function)
     where = f"foveate run {card.slug} {name}"
     known = inspect.signature(function).parameters
-    for option in options:
+    hints = typing.get_type_hints(function)
+    for option, value in options.items():
         if option not in known or option in names:
             raise InputError(where, f"has no option {option!r}", ", ".join(n for n in known if n not in names))
+        options[option] = _checked(where, option, hints[option], value)
     if takes_many(card, name, function) and inputs:
         labels = _labels(inputs)
         (argument, listed), *_ = names.items()
@@ -83,6 +86,25 @@ def run(card: Card, inputs: Sequence[Path], action: str | None = None, **options
     given = {n: [path] if listed else path for (n, listed), path in zip(names.items(), inputs, strict=True)}
     outcome = _one(function, given, options)
     yield replace(outcome, name=inputs[0].stem if inputs else card.slug) if isinstance(outcome, Result) else outcome
+
+
+def _checked(where: str, option: str, hint: Any, value: Any) -> Any:
+    """Refuse an option's value that its type does not admit; a path may be given as text."""
+    choices = typing.get_args(hint) if typing.get_origin(hint) is not None else (hint,)
+    if Path in choices and isinstance(value, (str, os.PathLike)):
+        return Path(value)
+    if typing.get_origin(hint) is Literal:
+        fits = value in choices
+    else:
+        plain = tuple(c for c in choices if isinstance(c, type))
+        fits = not plain or (isinstance(value, plain) and not (isinstance(value, bool) and bool not in plain))
+        fits = fits or (float in plain and isinstance(value, int))
+    if not fits:
+        expected = " or ".join(
+            repr(c) if typing.get_origin(hint) is Literal else getattr(c, "__name__", str(c)) for c in choices
+        )
+        raise InputError(where, f"{option} is {value!r}", expected)
+    return value
 
 
 def _one(function: Action, inputs: dict[str, Any], options: dict[str, Any]) -> Result | InputError:
@@ -126,7 +148,7 @@ def expand(patterns: Sequence[str], formats: Sequence[str]) -> list[Path]:
     """Turn files, folders and globs into files.
 
     Args:
-        patterns: A folder gives every file of the formats under it, at any depth; a glob what it matches.
+        patterns: A folder gives every file of the formats under it, at any depth, but hidden ones; a glob what it matches.
         formats: Suffixes without the dot.
 
     Raises:
@@ -137,9 +159,12 @@ def expand(patterns: Sequence[str], formats: Sequence[str]) -> list[Path]:
     )
     files: list[Path] = []
     for pattern in patterns:
+        if not pattern:
+            raise InputError("''", "names no file", "a file, a folder or a glob")
         path = Path(pattern)
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+            seen = (p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+            found = sorted(p for p in seen if not any(part.startswith(".") for part in p.relative_to(path).parts))
             wanted = f"files that end in {', '.join(sorted(suffixes))}"
         elif not path.exists() and glob.has_magic(pattern):
             found = sorted(p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file())

@@ -146,8 +146,9 @@ class Card:
 
     @cached_property
     def evidence(self) -> dict[str, Any] | None:
-        """What `foveate reproduce` measured, as committed or shipped; None if nothing was."""
-        for folder in (HOME.parents[1] / "evidence" / self.slug, HOME / "_evidence" / self.slug, self.folder / "evidence"):
+        """What `foveate reproduce` measured: here, or as committed or shipped; None if nothing was."""
+        bases = (Path("evidence"), HOME.parents[1] / "evidence", HOME / "_evidence")
+        for folder in (*(base / self.slug for base in bases), self.folder / "evidence"):
             path = folder / "evidence.json"
             if path.is_file():
                 try:

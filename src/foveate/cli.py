@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 1: some of several inputs failed, or a check did; 2: the input is wrong; 130: interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
     try:
         return _dispatch(given)
     except InputError as error:
@@ -48,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(line: str) -> int:
-    print(f"foveate: {line}", file=sys.stderr)
+    print(f"foveate: {line.removeprefix('foveate ').removeprefix('foveate: ')}", file=sys.stderr)
     return 2
 
 
@@ -88,7 +93,7 @@ def _dispatch(given: list[str]) -> int:
     p = verb("check", _check, "does a system keep the contract?")
     p.add_argument("--full", action="store_true", help="the slow checks too")
     p = verb("page", _page, "all evidence as one HTML page; refreshes the README's table", slug=False)
-    p.add_argument("--out", type=Path, default=Path("foveate.html"), help="the page (default: foveate.html)")
+    p.add_argument("--out", type=Path, help="the page (default: foveate.html; with --listing foveate.md)")
     p.add_argument("--readme", type=Path, help="README whose table is refreshed")
     p.add_argument("--listing", type=Path, help="re-issue this arXiv listing (Markdown) instead")
     p = verb("new", _new, "the skeleton of one more system", slug=False)
@@ -108,9 +113,13 @@ def _dispatch(given: list[str]) -> int:
         return 0
     if options.verb in ("run", "train"):
         # What comes after the system is the system's own grammar.
-        if options.slug is None or options.slug.startswith("-"):
+        if given[1:2] in (["-h"], ["--help"]):
             print(f"usage: foveate {options.verb} SYSTEM ... (foveate {options.verb} SYSTEM --help tells more)")
             return 0
+        if options.slug is None or given[1] != options.slug:
+            raise InputError(
+                f"foveate {options.verb}", "no system is named", f"foveate {options.verb} SYSTEM, then its options"
+            )
         return options.function(options, given[given.index(options.slug) + 1 :])
     if rest:
         raise InputError(f"foveate {options.verb}", f"unknown argument {rest[0]}", f"foveate {options.verb} --help tells more")
@@ -118,10 +127,9 @@ def _dispatch(given: list[str]) -> int:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
+    return int(text)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -219,8 +227,16 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
             failed += 1
             _fail(str(outcome))
             continue
-        for path in outcome.save(out):
-            print(path)
+        try:
+            written = outcome.save(out)
+        except InputError as error:
+            full = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC
+            if full or not several:
+                raise
+            failed += 1
+            _fail(f"{outcome.name}: {error}")
+            continue
+        print(*written, sep="\n")
         notes += [note for note in outcome.notes if note not in notes]
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
@@ -353,20 +369,22 @@ def _import(options: argparse.Namespace) -> int:
         raise InputError(card.slug, "has no released weights to import")
     from foveate.parts import weights
 
+    kind = getattr(method, card.network)
     content = weights.read_checkpoint(options.file)
     if "arguments" in content:  # of our own training
-        state, arguments = weights.read(options.file)
+        network = weights.load(kind, options.file)
     else:
-        arguments, state = method.released(content)
-    network = getattr(method, card.network)(**arguments)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(options.file, f"does not fit: {error}", f"weights of {card.slug}") from error
+        try:
+            arguments, state = method.released(content)
+            network = kind(**arguments)
+            network.load_state_dict(state)
+        except (InputError, RuntimeError, TypeError) as error:
+            said = textwrap.shorten(str(error), 300)
+            raise InputError(options.file, f"does not fit: {said}", f"weights of {card.slug}") from error
     target = options.out / f"{options.file.stem}.safetensors"
     weights.save(network, target, options.half)
     print(target)
-    print(f"{len(state)} tensors, " + ", ".join(f"{k}={v}" for k, v in arguments.items()), file=sys.stderr)
+    print(f"{len(network.state_dict())} tensors, {network.arguments}", file=sys.stderr)
     return 0
 
 
@@ -391,12 +409,12 @@ def _page(options: argparse.Namespace) -> int:
     from foveate.catalogue import cards
 
     found = cards()
-    if options.listing:
-        print(page.reissue_listing(options.listing, found, options.out.with_suffix(".md")))
-        return 0
-    print(page.write_page(options.out, found))
     if options.readme and page.refresh_readme(options.readme, found):
         print(options.readme)
+    if options.listing:
+        print(page.reissue_listing(options.listing, found, options.out or Path("foveate.md")))
+    else:
+        print(page.write_page(options.out or Path("foveate.html"), found))
     return 0
 
 

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -218,6 +219,14 @@ def reproduce(
     Raises:
         InputError: If the claim does not exist or the folder cannot be written.
     """
+    for value, choices in ((budget, typing.get_args(Budget)), (backend, typing.get_args(Backend))):
+        if value not in choices:
+            raise InputError(card.slug, f"got {value!r}", f"one of {', '.join(choices)}")
+    if (seeds is not None and seeds < 1) or (jobs is not None and jobs < 1):
+        raise InputError(card.slug, f"got {seeds} seeds and {jobs} jobs", "at least one of each")
+    asked = [c for c in card.claim if c.id == claim]
+    if asked and asked[0].kind == "absolute":
+        raise InputError(claim, "needs the paper's data", asked[0].command)
     chosen = [c for c in card.claim if c.kind != "absolute" and claim in (None, c.id)]
     if claim is not None and not chosen:
         names = ", ".join(c.id for c in card.claim if c.kind != "absolute")
@@ -225,8 +234,10 @@ def reproduce(
     folder = folder_of(card, budget, out)
     started, clock = datetime.now(UTC), time.monotonic()
     code = fingerprint(card)
-    on = machine()
-    cache = cache_folder() / "tasks" / card.slug / code[:16] / f"{budget}-{on['accelerator'] or 'cpu'}".replace(" ", "_")
+    on, using = machine(), versions()
+    # What was measured elsewhere, or with other versions, is not passed off as measured here.
+    place = hashlib.sha256(json.dumps([on, using]).encode()).hexdigest()[:8]
+    cache = cache_folder() / "tasks" / card.slug / code[:16] / f"{budget}-{place}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         cache.mkdir(parents=True, exist_ok=True)
@@ -256,7 +267,7 @@ def reproduce(
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 1),
         "machine": on,
-        "versions": versions(),
+        "versions": using,
         "commit": commit(),
         "code": code,
         "claims": list(verdicts.values()),
@@ -312,7 +323,7 @@ def _run(card: Card, tasks: Sequence[Task], budget: Budget, cache: Path, jobs: i
 
     from foveate.parts.progress import bar
 
-    waiting = [task for task in tasks if not (cache / task.name / "values.json").exists()]
+    waiting = [task for task in tasks if not _finished(cache / task.name)]
     alone = [t for t in waiting if card.experiment.get(t.experiment, {}).get("alone")]
     together = [t for t in waiting if t not in alone]
     with bar(f"reproducing {card.slug}") as tick:
@@ -354,6 +365,18 @@ def _cluster(backend: Backend) -> Iterator[None]:
     finally:
         if local is not None:
             local.close()
+
+
+def _finished(folder: Path) -> bool:
+    """Whether a task's numbers are there and whole; what is broken is cleared away."""
+    try:
+        json.loads((folder / "values.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        shutil.rmtree(folder)
+        return False
+    return True
 
 
 def _measure(slug: str, task: Task, budget: Budget, cache: Path, threads: int | None) -> None:
@@ -420,7 +443,10 @@ def _earlier(folder: Path, code: str, budget: Budget, accelerator: str | None) -
     path = folder / "evidence.json"
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None  # broken, and about to be written anew
     same = (found["code"], found["budget"], found["machine"]["accelerator"]) == (code, budget, accelerator)
     return found if same else None
 

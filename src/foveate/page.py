@@ -134,8 +134,7 @@ def claims_table(card: Card) -> str:
     found, verdicts = _judged(card), card.verdicts()
     rows = ["| claim | the paper | measured here | verdict |", "|---|---|---|---|"]
     for claim in card.claim:
-        current = found.get(claim.id, {}) if verdicts[claim.id] not in ("not measured", "needs data") else {}
-        measured = "<br>".join(map(_markdown, _measured(card, claim, current)))
+        measured = "<br>".join(map(_markdown, _measured(card, claim, found.get(claim.id, {}))))
         cells = (f"{claim.id}: {_markdown(claim.says)}", _markdown(claim.paper), measured, f"**{verdicts[claim.id]}**")
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -301,8 +300,10 @@ def _count(verdicts: Iterable[str]) -> str:
 
 
 def _judged(card: Card) -> dict[str, dict[str, Any]]:
-    """Return what the evidence says of each claim, by claim id."""
-    return {c["id"]: c for c in (card.evidence or {}).get("claims", [])}
+    """Return what the evidence says of each claim that was judged by the rule that the card has now."""
+    verdicts = card.verdicts()
+    found = {entry.get("id"): entry for entry in (card.evidence or {}).get("claims", [])}
+    return {i: entry for i, entry in found.items() if verdicts.get(i) not in (None, "not measured", "needs data")}
 
 
 def _number(value: float | None, signed: bool = False) -> str:

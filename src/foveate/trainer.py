@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -41,6 +44,21 @@ class TrainCLI(LightningCLI):
         parser.add_lightning_class_args(ExactResume, "resume")
         parser.link_arguments("seed_everything", "resume.seed")
 
+    def before_instantiate_classes(self) -> None:
+        """Let the loggers share a folder that no earlier run has written to, also if a saved configuration names one."""
+        loggers = self.config[self.subcommand].trainer.logger
+        for logger in loggers if isinstance(loggers, list) else []:
+            settings = logger.get("init_args", {})
+            if not {"save_dir", "name", "version"} <= set(settings):
+                continue
+            folder = Path(settings["save_dir"]) / settings["name"]
+            taken = [int(p.name.removeprefix("version_")) for p in folder.glob("version_*") if p.name[8:].isdigit()]
+            if settings["version"] is None or settings["version"] in taken:
+                settings["version"] = max(taken, default=-1) + 1
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the checkpoint to `AtomicCheckpointIO`: Lightning would read hyper-parameters off it, unguarded."""
+
     def before_fit(self) -> None:
         """Say how to get something to look at."""
         print(f"checkpoints go to {self.trainer.log_dir}; Ctrl-C stops after the step and can be resumed", flush=True)
@@ -69,32 +87,57 @@ def train(card: Card, arguments: list[str]) -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning")
     folder = Path("runs") / card.slug
-    # Both loggers share a folder, which each would otherwise choose for itself.
-    version = sum(1 for _ in (folder / stage_name).glob("version_*"))
-    TrainCLI(
-        module,
-        LightningDataModule,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
-        trainer_defaults={
-            "num_sanity_val_steps": 0,
-            "log_every_n_steps": 10,
-            "logger": [
-                {
-                    "class_path": f"lightning.pytorch.loggers.{kind}",
-                    "init_args": {"save_dir": str(folder), "name": stage_name, "version": version},
-                }
-                for kind in ("CSVLogger", "TensorBoardLogger")
-            ],
-            "plugins": [{"class_path": "foveate.parts.training.AtomicCheckpointIO"}],
-        },
-        parser_kwargs={
-            "prog": f"foveate train {card.slug}",
-            **{v: {"default_env": False} for v in VERBS},
-        },
-        args=_arguments(verb, settings, arguments),
-    )
+    if {"-h", "--help"} & set(arguments):
+        _print_head(card)
+    # Lightning's remarks about the machine, and its advertisements.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    where = f"foveate train {card.slug}"
+    try:
+        TrainCLI(
+            module,
+            LightningDataModule,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "num_sanity_val_steps": 0,
+                "log_every_n_steps": 10,
+                "logger": [
+                    {
+                        "class_path": f"lightning.pytorch.loggers.{kind}",
+                        "init_args": {"save_dir": str(folder), "name": stage_name},
+                    }
+                    for kind in ("CSVLogger", "TensorBoardLogger")
+                ],
+                "plugins": [{"class_path": "foveate.parts.training.AtomicCheckpointIO"}],
+            },
+            parser_kwargs={
+                "prog": f"foveate train {card.slug}",
+                **{v: {"default_env": False} for v in VERBS},
+            },
+            args=_arguments(verb, settings, arguments),
+        )
+    except MisconfigurationException as error:
+        raise InputError(where, textwrap.shorten(str(error), 300), f"{where} --help tells more") from error
+    except RuntimeError as error:
+        if "state_dict" not in str(error):
+            raise
+        fitting = "a checkpoint of a network with the same --model arguments"
+        raise InputError(where, textwrap.shorten(str(error), 300), fitting) from error
+    except SystemExit as stop:
+        # Lightning turns Ctrl-C into an exit with status 1.
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise
+
+
+def _print_head(card: Card) -> None:
+    """Say what `foveate train` adds to LightningCLI's own grammar, whose help follows."""
+    print(f"foveate train {card.slug} [--stage NAME] [--recipe NAME] [{'|'.join(VERBS)}] ...")
+    print("\n".join(f"  --stage {name}" for name in card.stages))
+    print("\n".join(f"  --recipe {name:<10} {recipe['says']}" for name, recipe in card.recipe.items()))
+    print("\n".join(f"  --data {layout['class']:<12} {layout['says']}" for layout in card.data.values()), "\n")
 
 
 def _arguments(verb: str, settings: dict[str, Any], arguments: list[str]) -> ArgsType:
