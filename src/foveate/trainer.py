@@ -48,8 +48,8 @@ class TrainCLI(LightningCLI):
         """Let the loggers share a folder that no earlier run has written to, also if a saved configuration names one."""
         loggers = self.config[self.subcommand].trainer.logger
         for logger in loggers if isinstance(loggers, list) else []:
-            settings = logger.get("init_args", {})
-            if not {"save_dir", "name", "version"} <= set(settings):
+            settings = logger.get("init_args")
+            if settings is None or any(name not in settings for name in ("save_dir", "name", "version")):
                 continue
             folder = Path(settings["save_dir"]) / settings["name"]
             taken = [int(p.name.removeprefix("version_")) for p in folder.glob("version_*") if p.name[8:].isdigit()]
@@ -130,6 +130,16 @@ def train(card: Card, arguments: list[str]) -> None:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop
         raise
+    except ValueError as error:
+        raise _innermost(error) from error
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the `InputError` that a constructor raised, which jsonargparse wraps, or the error itself."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, InputError):
+        inner = inner.__cause__ or inner.__context__
+    return inner or error
 
 
 def _print_head(card: Card) -> None:
