@@ -5,7 +5,9 @@ from __future__ import annotations
 import glob
 import inspect
 import os
+import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -90,21 +92,33 @@ def run(card: Card, inputs: Sequence[Path], action: str | None = None, **options
 
 def _checked(where: str, option: str, hint: Any, value: Any) -> Any:
     """Refuse an option's value that its type does not admit; a path may be given as text."""
-    choices = typing.get_args(hint) if typing.get_origin(hint) is not None else (hint,)
-    if Path in choices and isinstance(value, (str, os.PathLike)):
+    if Path in (hint, *typing.get_args(hint)) and isinstance(value, (str, os.PathLike)):
         return Path(value)
-    if typing.get_origin(hint) is Literal:
-        fits = value in choices
-    else:
-        plain = tuple(c for c in choices if isinstance(c, type))
-        fits = not plain or (isinstance(value, plain) and not (isinstance(value, bool) and bool not in plain))
-        fits = fits or (float in plain and isinstance(value, int))
-    if not fits:
-        expected = " or ".join(
-            repr(c) if typing.get_origin(hint) is Literal else getattr(c, "__name__", str(c)) for c in choices
-        )
+    if not _admits(hint, value):
+        expected = " or ".join(map(repr, typing.get_args(hint))) or getattr(hint, "__name__", str(hint))
         raise InputError(where, f"{option} is {value!r}", expected)
     return value
+
+
+def _admits(hint: Any, value: Any) -> bool:
+    """Whether a value fits a type: a union, a literal or a plain class; of other types nothing is refused.
+
+    Example:
+        >>> _admits(Literal[1, 8] | None, 8), _admits(Literal[1, 8] | None, 3), _admits(float, 2), _admits(int, True)
+        (True, False, True, False)
+        >>> _admits(list[int], [1])
+        True
+    """
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_admits(choice, value) for choice in typing.get_args(hint))
+    if origin is Literal:
+        return value in typing.get_args(hint)
+    if not isinstance(hint, type) or origin is not None:
+        return True
+    if isinstance(value, bool):
+        return hint in (bool, object)
+    return isinstance(value, (float, int) if hint is float else hint)
 
 
 def _one(function: Action, inputs: dict[str, Any], options: dict[str, Any]) -> Result | InputError:
@@ -116,16 +130,16 @@ def _one(function: Action, inputs: dict[str, Any], options: dict[str, Any]) -> R
 
 def _labels(paths: Sequence[Path]) -> list[str]:
     """Name results after their inputs: by stem, with the suffix where two share it, with a number where that fails too."""
-    stems = [path.stem for path in paths]
-    labels: list[str] = []
+    stems = Counter(path.stem for path in paths)
+    labels: dict[str, None] = {}
     for path in paths:
-        label = path.stem if stems.count(path.stem) == 1 else path.name.replace(".", "-")
+        label = path.stem if stems[path.stem] == 1 else path.name.replace(".", "-")
         number = 1
         while label in labels:
             number += 1
             label = f"{path.name.replace('.', '-')}-{number}"
-        labels.append(label)
-    return labels
+        labels[label] = None
+    return list(labels)
 
 
 def spell_out_flags(function: Action, arguments: Sequence[str]) -> list[str]:

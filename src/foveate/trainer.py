@@ -113,10 +113,10 @@ def train(card: Card, arguments: list[str]) -> None:
                 "plugins": [{"class_path": "foveate.parts.training.AtomicCheckpointIO"}],
             },
             parser_kwargs={
-                "prog": f"foveate train {card.slug}",
+                "prog": where,
                 **{v: {"default_env": False} for v in VERBS},
             },
-            args=_arguments(verb, settings, arguments),
+            args=[verb, "--config", yaml.safe_dump(settings), *arguments],
         )
     except MisconfigurationException as error:
         raise InputError(where, textwrap.shorten(str(error), 300), f"{where} --help tells more") from error
@@ -148,10 +148,6 @@ def _print_head(card: Card) -> None:
     print("\n".join(f"  --stage {name}" for name in card.stages))
     print("\n".join(f"  --recipe {name:<10} {recipe['says']}" for name, recipe in card.recipe.items()))
     print("\n".join(f"  --data {layout['class']:<12} {layout['says']}" for layout in card.data.values()), "\n")
-
-
-def _arguments(verb: str, settings: dict[str, Any], arguments: list[str]) -> ArgsType:
-    return [verb, "--config", yaml.safe_dump(settings), *arguments]
 
 
 def _option(arguments: list[str], name: str, choices: list[str]) -> str | None:
