@@ -66,7 +66,7 @@ def test_a_card_as_it_should_be(tmp_path):
         (CARD.replace("summary", "sumary"), "unknown key 'sumary' (expected: perhaps summary)"),
         (CARD.replace("margin", "margins"), "claim C1: unknown key 'margins' (expected: perhaps margin)"),
         (CARD + "zzz = 1\n", "claim C1: unknown key 'zzz' (expected: one of id, says, kind"),
-        (CARD.replace('title = "T"', "").replace('learns = "no"', ""), "learns, title is missing"),
+        (CARD.replace('title = "T"', "").replace('summary = "s"', ""), "summary, title is missing"),
         (CARD.replace('kind = "relational"', ""), "claim C1: kind is missing"),
         ("title = \n", "is not valid TOML: Invalid value (at line 1, column 9)"),
         (b"title = '\xff'", "is not valid TOML"),

@@ -290,3 +290,10 @@ def test_fingerprint_sees_code_and_weights_and_nothing_else(tmp_path):
     (folder / "weights.safetensors").write_bytes(b"1")
     assert fingerprint(copy) != before
     assert evidence.fingerprint(find("hinet")) != before
+
+
+def test_fingerprint_follows_imports():
+    """What a system does not import may change without making its evidence old."""
+    seen = {path.name for path in evidence._imported(card("awkward").folder.glob("*.py"))}
+    assert {"training.py", "results.py"} <= seen
+    assert not {"evidence.py", "tiling.py"} & seen

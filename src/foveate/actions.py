@@ -26,6 +26,10 @@ def find_action(card: Card, name: str | None = None) -> tuple[str, Action]:
     Raises:
         InputError: If there is no such action.
     """
+    if card.rivals:
+        raise InputError(
+            card.slug, "is a comparison, with nothing to run", f"foveate reproduce {card.slug}, or one of its rivals"
+        )
     name = name or next(iter(card.action), "")
     if name not in card.action:
         raise InputError(card.slug, f"has no action {name!r}", f"one of {', '.join(card.action)}")

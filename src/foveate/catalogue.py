@@ -85,17 +85,18 @@ class Claim:
 
 @dataclass(frozen=True)
 class Card:
-    """What card.toml says of a system.
+    """What card.toml says of a system, or of a comparison of several.
 
     Attributes:
         folder: Where the system lies.
         package: Its import path.
         wing: The folder above it, or what the card of another package says.
         title: The paper's.
-        arxiv: Its number.
-        authors: In the paper's order.
         summary: One line: what goes in, what comes out.
         learns: ``gradient``, ``fit`` (scikit-learn style) or ``no``.
+        arxiv: The paper's number.
+        authors: In the paper's order.
+        rivals: The systems that a comparison compares; a comparison has experiments and claims, and nothing to run.
         venue: Where it appeared.
         code: The authors' repository.
         needs: Extra of foveate (``pip install 'foveate[NEEDS]'``) without which it cannot be imported.
@@ -118,10 +119,11 @@ class Card:
     package: str
     wing: str
     title: str
-    arxiv: str
-    authors: tuple[str, ...]
     summary: str
-    learns: Literal["gradient", "fit", "no"]
+    learns: Literal["gradient", "fit", "no", ""] = ""
+    arxiv: str = ""
+    authors: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
     venue: str = ""
     code: str = ""
     needs: str = ""
@@ -237,8 +239,11 @@ def _build(kind: type, values: dict[str, Any], where: str) -> Any:
 
 @cache
 def _places() -> dict[str, tuple[Path, str, str]]:
-    """Find every system: slug to folder, import path and wing."""
+    """Find every system and comparison: slug to folder, import path and wing."""
     found = {}
+    for path in sorted((HOME / "comparisons").glob("*/card.toml")):
+        slug = path.parent.name
+        found[slug] = (path.parent, f"foveate.comparisons.{slug}", "comparisons")
     for path in sorted((HOME / "systems").glob("*/*/card.toml")):
         wing, slug = path.parts[-3:-1]
         found[slug] = (path.parent, f"foveate.systems.{wing}.{slug}", wing)
@@ -272,7 +277,8 @@ def cards(wing: str | None = None) -> list[Card]:
     Raises:
         InputError: If no system is in the wing.
     """
-    found = sorted((read_card(*place) for place in _places().values()), key=lambda c: (c.wing, c.slug))
+    # Comparisons come after what they compare.
+    found = sorted((read_card(*place) for place in _places().values()), key=lambda c: (bool(c.rivals), c.wing, c.slug))
     if wing is None:
         return found
     wings = sorted({c.wing for c in found})

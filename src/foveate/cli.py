@@ -162,8 +162,10 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(card.describe(), indent=1, default=str))
         return 0
-    where = f"arXiv {card.arxiv}" + (f", {card.venue}" if card.venue else "")
-    print(f"{card.slug}: {card.title}\n{where}\n{', '.join(card.authors)}\n{card.summary}")
+    where = f"arXiv {card.arxiv}" + (f", {card.venue}" if card.venue else "") + "\n" + ", ".join(card.authors)
+    if card.rivals:
+        where = f"compares {', '.join(card.rivals)}"
+    print(f"{card.slug}: {card.title}\n{where}\n{card.summary}")
     for name, action in card.action.items():
         inputs = "; ".join(f"{n}: {i['kind']} ({', '.join(i['formats'])})" for n, i in action.get("inputs", {}).items())
         outputs = ", ".join(f"{n} ({kind})" for n, kind in action["outputs"].items())

@@ -24,11 +24,10 @@ from typing import Any
 import numpy as np
 
 from foveate import actions, evidence
-from foveate.catalogue import Card
+from foveate.catalogue import Card, cards
 from foveate.errors import InputError, MissingExtra
-from foveate.results import Picture, Record, Result, Table, Text
+from foveate.results import Result
 
-KINDS: dict[str, type] = {"picture": Picture, "record": Record, "table": Table, "text": Text}
 STEPS = 6  # of the short trainings that are stopped and resumed
 UNWRITTEN = "is not written yet"  # what the functions that `foveate new` wrote raise until they are
 
@@ -139,10 +138,11 @@ def _require(condition: object, message: str) -> None:
 
 def _card_is_whole(card: Card) -> None:
     """The card is valid, and its actions match run.py's signatures."""
-    problems = [f"{name} is empty" for name in ("title", "summary", "authors") if not getattr(card, name)]
-    if not re.fullmatch(r"\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7}", card.arxiv):
+    wanted = ("title", "summary") if card.rivals else ("title", "summary", "authors")
+    problems = [f"{name} is empty" for name in wanted if not getattr(card, name)]
+    if not card.rivals and not re.fullmatch(r"\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7}", card.arxiv):
         problems.append(f"arxiv {card.arxiv!r} is no arXiv number")
-    if card.learns not in ("gradient", "fit", "no"):
+    if not card.rivals and card.learns not in ("gradient", "fit", "no"):
         problems.append(f"learns {card.learns!r} is none of gradient, fit, no")
     if card.learns == "gradient" and not card.stages:
         problems.append("learns by gradient but names no [stages]")
@@ -150,8 +150,9 @@ def _card_is_whole(card: Card) -> None:
         problems.append("has no [preset.tiny] for the checks")
     if not card.claim:
         problems.append("has no claims")
-    if not card.action:
+    if not card.action and not card.rivals:
         problems.append("has no [action]")
+    problems += [f"compares {slug!r}, which is no system" for slug in card.rivals if slug not in {c.slug for c in cards()}]
     problems += [f"claim {claim.id}: says nothing" for claim in card.claim if not claim.says]
     problems += [f"claim {claim.id}: {p}" for claim in card.claim for p in claim.problems()]
     problems += [
@@ -165,7 +166,7 @@ def _card_is_whole(card: Card) -> None:
         problems += [f"action {name}: {p}" for p in _action_problems(card, name, action)]
     problems += [f"data {name}: says nothing" for name, layout in card.data.items() if not layout.get("says")]
     problems += [f"known failure {name}: gives no reason" for name, reason in card.known_failure.items() if not reason]
-    for name in ("run", "reproduce", "examples"):
+    for name in ("reproduce",) if card.rivals else ("run", "reproduce", "examples"):
         if not (card.folder / f"{name}.py").is_file():
             problems.append(f"there is no {name}.py")
     _require(not problems, "; ".join(problems))
@@ -197,9 +198,6 @@ def _action_problems(card: Card, name: str, action: Any) -> Iterator[str]:
     for argument, entry in action.get("inputs", {}).items():
         if not {"kind", "formats"} <= entry.keys():
             yield f"input {argument} needs a kind and formats"
-    for output, kind in action.get("outputs", {}).items():
-        if kind not in KINDS:
-            yield f"output {output} is of kind {kind!r}, none of {', '.join(KINDS)}"
     if not action.get("outputs"):
         yield "declares no outputs"
     if not action.get("says"):
@@ -276,7 +274,7 @@ def _action_works(card: Card, name: str, argument: str = "", suffix: str = "") -
         for output, kind in card.action[name]["outputs"].items():
             _require(output in outcome, f"the card promises {output!r}; the result has {', '.join(outcome)}")
             part = outcome[output]
-            _require(isinstance(part, KINDS[kind]), f"{output} is a {type(part).__name__}, the card says {kind}")
+            _require(part.kind == kind, f"{output} is a {part.kind}, the card says {kind}")
         for path in outcome.save(folder / "out"):
             _require(path.is_file() and path.stat().st_size, f"wrote nothing to {path.name}")
 

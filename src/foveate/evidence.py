@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ import numpy as np
 
 from foveate.catalogue import HOME, Card, Claim
 from foveate.errors import InputError
+from foveate.parts.caching import cache_folder
 from foveate.results import Curve, Picture, staging, write_atomically
 
 Budget = Literal["quick", "full"]
@@ -526,17 +527,14 @@ def draw(name: str, measured: Measured, card: Card, folder: Path) -> Iterator[Pa
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def cache_folder() -> Path:
-    """Return the folder for what can be made again: ``FOVEATE_CACHE``, else the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("FOVEATE_CACHE") or Path(base) / "foveate")
-
-
 def fingerprint(card: Card) -> str:
-    """Hash the code that an experiment depends on, its comments and docstrings left out, and the shipped weights."""
-    shared = [HOME / "results.py", *(p for part in ("parts", "readers", "samples") for p in (HOME / part).rglob("*.py"))]
+    """Hash the code that an experiment depends on, its comments and docstrings left out, and the shipped weights.
+
+    That is the system's own, and what it imports from parts, readers and samples, directly or not.
+    """
+    own = sorted(card.folder.rglob("*.py"))
     digest = hashlib.sha256()
-    for path in sorted([*shared, *card.folder.rglob("*.py")]):
+    for path in sorted({*own, *_imported(own)}):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
@@ -546,6 +544,28 @@ def fingerprint(card: Card) -> str:
     for path in sorted(card.folder.glob("*.safetensors")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _imported(paths: Iterable[Path]) -> set[Path]:
+    """List the files of this package that some files import, at any remove."""
+    found: set[Path] = set()
+    waiting = list(paths)
+    while waiting:
+        names: list[str] = []
+        for node in ast.walk(ast.parse(waiting.pop().read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                # What is imported from a package may be a module of it.
+                names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            inside = name.split(".")
+            if inside[0] == HOME.name:
+                place = HOME.joinpath(*inside[1:])
+                fresh = {p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file()} - found
+                found |= fresh
+                waiting += fresh
+    return found
 
 
 def machine() -> dict[str, Any]:

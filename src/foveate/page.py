@@ -83,7 +83,8 @@ def write_page(out: Path, cards: list[Card]) -> Path:
         InputError: If the file cannot be written.
     """
     target = out / "foveate.html" if out.is_dir() or not out.suffix else out
-    wings = [(wing, list(group)) for wing, group in groupby(sorted(cards, key=lambda c: (c.wing, c.slug)), lambda c: c.wing)]
+    ordered = sorted(cards, key=lambda c: (bool(c.rivals), c.wing, c.slug))
+    wings = [(wing, list(group)) for wing, group in groupby(ordered, lambda c: c.wing)]
     names = [(f"wing-{i}", wing or "other packages", group) for i, (wing, group) in enumerate(wings)]
     links = " · ".join(f'<a href="#{anchor}">{escape(name)}</a> ({len(group)})' for anchor, name, group in names)
     sections = "".join(
@@ -241,7 +242,12 @@ def standing(card: Card) -> str:
 
 
 def run_command(card: Card) -> str:
-    """Return the command that runs the first action, its inputs in capitals; the action is named if there are several."""
+    """Return the command that runs the first action, its inputs in capitals; the action is named if there are several.
+
+    A comparison has none, and is reproduced.
+    """
+    if card.rivals:
+        return f"foveate reproduce {card.slug}"
     action, says = next(iter(card.action.items()), ("", {}))
     words = [card.slug, *([action] if len(card.action) > 1 else []), *(name.upper() for name in says.get("inputs", {}))]
     return f"foveate run {' '.join(words)} --out out/"
@@ -379,10 +385,14 @@ paper's own data can tell.</p>"""
 def _article(card: Card) -> str:
     """Write one system's card."""
     commands = [run_command(card)]
-    if card.learns != "no":
+    if card.learns in ("gradient", "fit"):
         commands.append(f"foveate train {card.slug}")
-    commands.append(f"foveate reproduce {card.slug}")
-    by = ", ".join(card.authors) + (f" ({card.venue})" if card.venue else "")
+    if not card.rivals:
+        commands.append(f"foveate reproduce {card.slug}")
+    by = escape(", ".join(card.authors) + (f" ({card.venue})" if card.venue else ""))
+    source = f'<a href="https://arxiv.org/abs/{escape(card.arxiv)}">arXiv {escape(card.arxiv)}</a> · {by}'
+    if card.rivals:
+        source = "compares " + ", ".join(f'<a href="#{escape(r)}">{escape(r)}</a>' for r in card.rivals)
     figures = "".join(
         f'<figure><img src="{uri}" alt="{escape(f"{card.slug}: {Path(name).stem}")}"></figure>\n'
         if uri
@@ -391,7 +401,7 @@ def _article(card: Card) -> str:
     )
     return f"""<article id="{escape(card.slug)}">
 <h3>{escape(card.title)}</h3>
-<p class="soft"><a href="https://arxiv.org/abs/{escape(card.arxiv)}">arXiv {escape(card.arxiv)}</a> · {escape(by)}</p>
+<p class="soft">{source}</p>
 <p><strong>{escape(card.slug)}</strong>: {escape(card.summary)}</p>
 <pre>{escape(chr(10).join(commands))}</pre>
 {_claims(card)}{_provenance(card)}{figures}</article>

@@ -21,9 +21,15 @@ from foveate.errors import InputError
 
 
 class Part(Protocol):
-    """One named piece of a result."""
+    """One named piece of a result. Any class with these is one; a card's outputs name it by its kind.
+
+    Attributes:
+        suffix: Of the file that it writes.
+        kind: What it is: ``picture``, ``table``, ``mesh`` ...
+    """
 
     suffix: ClassVar[str]
+    kind: ClassVar[str]
 
     def write(self, path: Path) -> None:
         """Write the part to a file that does not exist yet."""
@@ -42,6 +48,7 @@ class Picture:
     pixels: np.ndarray
     profile: bytes | None = None
     suffix: ClassVar[str] = ".png"
+    kind: ClassVar[str] = "picture"
 
     def __post_init__(self) -> None:
         """Refuse arrays that no picture file could hold."""
@@ -141,6 +148,7 @@ class Record:
 
     values: Mapping[str, Any]
     suffix: ClassVar[str] = ".json"
+    kind: ClassVar[str] = "record"
 
     def write(self, path: Path) -> None:
         """Write JSON."""
@@ -165,6 +173,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     suffix: ClassVar[str] = ".csv"
+    kind: ClassVar[str] = "table"
 
     def write(self, path: Path) -> None:
         """Write CSV."""
@@ -180,6 +189,7 @@ class Text:
 
     text: str
     suffix: ClassVar[str] = ".txt"
+    kind: ClassVar[str] = "text"
 
     def write(self, path: Path) -> None:
         """Write UTF-8 text."""

@@ -7,7 +7,9 @@ import pytest
 from lab import card
 from lab.gradientless.method import Nearest
 
+from foveate.actions import find_action
 from foveate.contract import Finding, check
+from foveate.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,6 @@ def broken() -> dict[str, Finding]:
         (1, "card", "action renamed: the card's inputs are ['picture'], the function's ['photo']"),
         (1, "card", "action renamed: *options hides what it takes"),
         (1, "card", "action renamed: parameter size has no default"),
-        (1, "card", "action renamed: output found is of kind 'hologram'"),
         (1, "card", "action gone: broken/run.py: has no function 'gone'"),
         (1, "card", "claim C3: says nothing"),
         (1, "card", "claim C3: 'no worse than' needs a margin"),
@@ -29,7 +30,7 @@ def broken() -> dict[str, Finding]:
         (1, "experiment speeds", "claim C2 names 'score'; arm ours of speeds has ms"),
         (1, "experiment missing", "has no experiment 'missing'"),
         (2, "scale photo.png", "the card promises 'report'; the result has scaled"),
-        (2, "swallow photo.png", "swallowed is a Picture, the card says table"),
+        (2, "swallow photo.png", "swallowed is a picture, the card says table"),
         (2, "stumble photo.png", "refuses the example"),
         (2, "mumble photo.png", "wrote nothing to photo_found.txt"),
         (3, "swallow photo", "missing: is accepted"),
@@ -69,6 +70,14 @@ def test_what_is_only_odd_passes(slug, points):
     findings = list(check(card(slug)))
     assert not [str(finding) for finding in findings if not finding.ok]
     assert "".join(sorted({str(finding.point) for finding in findings})) == points
+
+
+def test_a_comparison_has_claims_and_rivals_and_nothing_to_run():
+    duel = replace(card("duel"), rivals=("hinet",))
+    assert [(f.name, f.ok) for f in check(duel)] == [("card", True), ("written", True), ("experiment count", True)]
+    assert "compares 'duel', which is no system" in next(check(card("duel"))).message
+    with pytest.raises(InputError, match="foveate reproduce duel"):
+        find_action(duel)
 
 
 @pytest.mark.parametrize(
