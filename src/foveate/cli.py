@@ -366,15 +366,17 @@ def _import(options: argparse.Namespace) -> int:
     from foveate.catalogue import find
 
     card = find(options.slug)
+    if card.learns != "gradient":
+        raise InputError(card.slug, "has no network that weights could be imported to", "a system that learns by gradient")
     method = card.module("method")
-    if not hasattr(method, "released"):
-        raise InputError(card.slug, "has no released weights to import")
     from foveate.parts import weights
 
     kind = getattr(method, card.network)
     content = weights.read_checkpoint(options.file)
     if "arguments" in content:  # of our own training
         network = weights.load(kind, options.file)
+    elif not hasattr(method, "released"):
+        raise InputError(options.file, f"is no checkpoint of ours, and of {card.slug} none is released", "one of foveate train")
     else:
         try:
             arguments, state = method.released(content)

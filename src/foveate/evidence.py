@@ -408,7 +408,7 @@ def _keep(outcome: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
                     value.write(temporary / f"{arm}_{name}.png")
                     content[arm][name] = {"file": f"{arm}_{name}.png"}
                 elif isinstance(value, Curve):
-                    content[arm][name] = {"x": list(value.x), "y": list(value.y), "label": value.label}
+                    content[arm][name] = {"x": list(value.x), "y": list(value.y), "label": value.label, "across": value.across}
                 else:
                     content[arm][name] = [float(v) for v in np.atleast_1d(value)]
         (temporary / "values.json").write_text(json.dumps(content), encoding="utf-8")
@@ -495,11 +495,12 @@ def draw(name: str, measured: Measured, card: Card, folder: Path) -> Iterator[Pa
         for arm, curves in measured.curves.items():
             x = next(iter(curves.values())).x
             axes.plot(x, np.mean([c.y for c in curves.values()], axis=0), marker=".", label=arm)
-        axes.set_xlabel("step")
-        axes.set_ylabel(next(iter(next(iter(measured.curves.values())).values())).label)
+        shown = next(iter(next(iter(measured.curves.values())).values()))
+        axes.set_xlabel(shown.across)
+        axes.set_ylabel(shown.label)
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
-        axes.set_title(f"{card.slug}: {name}, learning curves (mean over seeds)")
+        axes.set_title(f"{card.slug}: {name} (mean over seeds)")
         yield save(figure, f"{name}_curves")
     if measured.pictures:
         from foveate.readers.pictures import read_picture

@@ -198,17 +198,19 @@ class Text:
 
 @dataclass(frozen=True)
 class Curve:
-    """A learning curve that an experiment shows beside its numbers.
+    """A curve that an experiment shows beside its numbers, most often a learning curve.
 
     Attributes:
-        x: Steps, or whatever the budget is counted in.
+        x: Steps, or what else it runs over.
         y: Value at each of them.
         label: What y is, with its unit.
+        across: What x is, with its unit.
     """
 
     x: Sequence[float]
     y: Sequence[float]
     label: str
+    across: str = "step"
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ def train(card: Card, arguments: list[str]) -> None:
     # Not for the user to act on: Lightning 2.6 uses torch's tree specs and jsonargparse's instantiators in the old way.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a frozen backbone is meant to be
     folder = Path("runs") / card.slug
     if {"-h", "--help"} & set(arguments):
         _print_head(card)
