@@ -91,7 +91,7 @@ def run(card: Card, inputs: Sequence[Path], action: str | None = None, **options
         raise InputError(where, f"got {len(inputs)} inputs", f"{' '.join(n.upper() for n in names)}")
     given = {n: [path] if listed else path for (n, listed), path in zip(names.items(), inputs, strict=True)}
     outcome = _one(function, given, options)
-    yield replace(outcome, name=inputs[0].stem if inputs else card.slug) if isinstance(outcome, Result) else outcome
+    yield replace(outcome, name=_stem(inputs[0]) if inputs else card.slug) if isinstance(outcome, Result) else outcome
 
 
 def _checked(where: str, option: str, hint: Any, value: Any) -> Any:
@@ -134,16 +134,21 @@ def _one(function: Action, inputs: dict[str, Any], options: dict[str, Any]) -> R
 
 def _labels(paths: Sequence[Path]) -> list[str]:
     """Name results after their inputs: by stem, with the suffix where two share it, with a number where that fails too."""
-    stems = Counter(path.stem for path in paths)
+    stems = Counter(map(_stem, paths))
     labels: dict[str, None] = {}
     for path in paths:
-        label = path.stem if stems[path.stem] == 1 else path.name.replace(".", "-")
+        label = _stem(path) if stems[_stem(path)] == 1 else path.name.replace(".", "-")
         number = 1
         while label in labels:
             number += 1
             label = f"{path.name.replace('.', '-')}-{number}"
         labels[label] = None
     return list(labels)
+
+
+def _stem(path: Path) -> str:
+    """Name an input: a folder by all of its name, wherever one stands, a file without its suffix."""
+    return path.resolve().name if path.is_dir() else path.stem
 
 
 def spell_out_flags(function: Action, arguments: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class Backbone(nn.Module):
         self, name: str = PACKAGED, pretrained: str = "no", frozen: bool = True, signed: bool = False, noisy: bool = False
     ) -> None:
         super().__init__()
-        self.frozen, self.noisy = frozen, noisy
+        self.name, self.pretrained, self.frozen, self.noisy = name, pretrained, frozen, noisy
         self.network = _create(name, pretrained)
         if signed and hasattr(self.network, "pre_logits"):
             self.network.pre_logits.act2 = nn.Identity()
@@ -83,9 +84,12 @@ def _create(name: str, pretrained: str) -> nn.Module:
             network.reset_classifier(0)
             return network
         network = timm.create_model(name, pretrained=pretrained == "timm", num_classes=0, **dropout)
-    except RuntimeError as error:
-        known = "Unknown model" in str(error)
-        raise InputError(name, "timm has no such network" if known else str(error), "a name of timm.list_models()") from error
+    except (RuntimeError, OSError, ValueError) as error:
+        if "Unknown model" in str(error):
+            raise InputError(name, "timm has no such network", "a name of timm.list_models()") from error
+        said = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
+        wanted = "weights that timm knows and a network connection, or pretrained=packaged or a file"
+        raise InputError(f"{name}, pretrained={pretrained}", said, wanted) from error
     if pretrained not in ("no", "timm"):
         _fill(network, Path(pretrained), name)
     return network

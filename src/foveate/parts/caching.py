@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from foveate.results import write_atomically
+from foveate.results import unwritable, write_atomically
 
 
 def cache_folder() -> Path:
@@ -48,7 +48,10 @@ def cached(name: str, key: Any, make: Callable[[], Mapping[str, np.ndarray]]) ->
     path = cache_folder() / name / f"{digest(key)}.npz"
     if (found := _read(path)) is not None:
         return found
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
     with FileLock(path.with_suffix(".lock")):
         if (found := _read(path)) is None:
             found = {k: np.asarray(v) for k, v in make().items()}

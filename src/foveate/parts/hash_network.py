@@ -48,8 +48,10 @@ class HashNetwork(nn.Module):
         super().__init__()
         if bits < 8 or bits % 8:
             raise InputError("bits", f"{bits}", "a multiple of 8, such as 16, 32, 64 or 128")
+        # Weights that are stored with the rest are not fetched again to be replaced by them.
+        kept = pretrained if pretrained == "packaged" and frozen else "no"
         self.arguments = {
-            "backbone": backbone, "pretrained": pretrained, "bits": bits, "hidden": hidden, "frozen": frozen, "signed": signed,
+            "backbone": backbone, "pretrained": kept, "bits": bits, "hidden": hidden, "frozen": frozen, "signed": signed,
             "noisy": noisy, "width": width, "side": side,
         }  # fmt: skip
         self.bits, self.signed, self.side = bits, signed, side

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -21,11 +22,13 @@ from foveate.parts.hashing import Codes, HammingIndex, IndexFile, bit_balance, h
 from foveate.parts.inference import Precision, quick
 from foveate.parts.progress import bar
 from foveate.parts.retrieval import average_precision, relevance
+from foveate.parts.scaling import scaled
 from foveate.readers.pictures import find_pictures, read_picture
-from foveate.results import Picture, Record, Result, Table, staging
+from foveate.results import Picture, Record, Result, Table, staging, unwritable
 
 KEPT = 512  # pictures between two savings
 TILE, LINE, COLUMNS = 160, 34, 6  # of a contact sheet, in pixels
+SHOWN = 59  # pictures on it beside the query
 
 Prepare = Callable[[Picture], Tensor]
 
@@ -50,7 +53,9 @@ def index_photos(
     Raises:
         InputError: If the folder is missing or has no picture that can be read.
     """
-    codes, unreadable = _encoded(photos, network, prepare, batch, precision)
+    if not photos.is_dir():
+        raise InputError(photos, "is no folder" if photos.exists() else "there is no such folder", "a folder with pictures")
+    codes, unreadable = _encoded(photos, find_pictures(photos.resolve()), network, prepare, batch, precision)
     balance = bit_balance(codes.packed)
     constant = np.flatnonzero((balance == 0) | (balance == 1))
     report = {
@@ -71,15 +76,13 @@ def index_photos(
 
 
 def _encoded(
-    photos: Path, network: HashNetwork, prepare: Prepare, batch: int, precision: Precision
+    photos: Path, files: Sequence[Path], network: HashNetwork, prepare: Prepare, batch: int, precision: Precision
 ) -> tuple[Codes, dict[Path, InputError]]:
-    """Encode the pictures under a folder, and tell those that could not be read."""
-    if not photos.is_dir():
-        raise InputError(photos, "is no folder" if photos.exists() else "there is no such folder", "a folder with pictures")
-    files = find_pictures(photos.resolve())
+    """Encode the pictures of a folder, and tell those that could not be read."""
     if not files:
         raise InputError(photos, "has no pictures in it", "PNG, JPEG, WebP, TIFF or BMP files, at any depth")
-    kept = _Kept(network.name, photos)
+    name = network.name
+    kept = _Kept(f"{name}-{precision}", photos)
     keys = {path: _key(path) for path in files}
     waiting = [path for path in files if keys[path] not in kept.codes]
     unreadable: dict[Path, InputError] = {}
@@ -100,7 +103,7 @@ def _encoded(
     if not readable:
         raise InputError(photos, f"has no picture that can be read; the first: {next(iter(unreadable.values()))}", "pictures")
     packed = np.stack([kept.codes[keys[path]] for path in readable])
-    return Codes(packed, network.bits, [str(path) for path in readable], network.name), unreadable
+    return Codes(packed, network.bits, [str(path) for path in readable], name), unreadable
 
 
 def _outcomes(
@@ -115,9 +118,13 @@ def _outcomes(
             return error
 
     encode = quick(network, precision)
-    with ThreadPoolExecutor() as pool:
-        for some in _chunks(paths, batch):
-            read_ones = list(pool.map(read, some))
+    # Few threads: each holds a whole photograph.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        chunks = _chunks(paths, batch)
+        ahead = [pool.submit(read, path) for path in next(chunks, [])]
+        while ahead:
+            read_ones = [future.result() for future in ahead]
+            ahead = [pool.submit(read, path) for path in next(chunks, [])]
             good = [x for x in read_ones if not isinstance(x, InputError)]
             packed = iter(pack((encode(torch.stack(good)) >= 0).numpy()) if good else [])
             yield from (x if isinstance(x, InputError) else next(packed) for x in read_ones)
@@ -131,7 +138,7 @@ def _chunks(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
 
 def _key(path: Path) -> str:
     status = path.stat()
-    return hashlib.sha256(f"{path}:{status.st_size}:{status.st_mtime_ns}".encode()).hexdigest()[:24]
+    return hashlib.sha256(os.fsencode(path) + f":{status.st_size}:{status.st_mtime_ns}".encode()).hexdigest()[:24]
 
 
 class _Kept:
@@ -144,6 +151,10 @@ class _Kept:
 
     def __init__(self, model: str, photos: Path) -> None:
         self.folder = cache_folder() / "index" / digest([model, str(photos.resolve())])
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
         self.model = model
         self.codes: dict[str, np.ndarray] = {}
         for path in sorted(self.folder.glob("*.npz")):
@@ -158,7 +169,6 @@ class _Kept:
         self.codes |= fresh
         if fresh:
             packed = np.stack(list(fresh.values()))
-            self.folder.mkdir(parents=True, exist_ok=True)
             with staging(self.folder) as temporary:
                 Codes(packed, 8 * packed.shape[1], list(fresh), self.model).write(temporary / "codes.npz")
                 (temporary / "codes.npz").replace(self.folder / f"{digest(list(fresh))}.npz")
@@ -193,19 +203,42 @@ def search_photos(
     """
     if nearest < 1:
         raise InputError("nearest", f"{nearest} pictures", "at least one")
-    codes = _read_codes(index, network) if index else None
-    indexes = {None: HammingIndex(codes.packed)} if codes else {}
+    shelves = {None: _Shelf(_read_codes(index, network))} if index else {}
     for path, code in zip(queries, _outcomes(queries, network, prepare, batch, precision), strict=True):
         if isinstance(code, InputError):
             yield code
             continue
         place = None if index else path.resolve().parent
-        if not index and place not in indexes:
-            codes, _ = _encoded(path.parent, network, prepare, batch, precision)
-            indexes = {place: HammingIndex(codes.packed)}
-        positions, distances = indexes[place].search(code[None], nearest)
-        files = [codes.names[p] for p in positions[0]]
-        yield _matches(path, files, distances[0].tolist(), codes, () if index else (f"searched {len(codes)} of its folder",))
+        try:
+            if place not in shelves:
+                files = [p for p in find_pictures(place) if p.parent == place and not p.stem.endswith("_sheet")]
+                shelves = {place: _Shelf(_encoded(path.parent, files, network, prepare, batch, precision)[0])}
+        except InputError as error:
+            yield error
+            continue
+        shelf = shelves[place]
+        rows, distances = shelf.nearest(code, path, nearest)
+        files = [shelf.codes.names[row] for row in rows]
+        yield _matches(
+            path, files, distances, shelf.codes, () if index else (f"searched the {len(shelf.codes)} of its folder",)
+        )
+
+
+class _Shelf:
+    """Codes that are searched by pictures, some of which may stand on it."""
+
+    def __init__(self, codes: Codes) -> None:
+        self.codes, self.index = codes, HammingIndex(codes.packed)
+        self.rows = {name: row for row, name in enumerate(codes.names)}
+
+    def nearest(self, code: np.ndarray, path: Path, count: int) -> tuple[list[int], list[int]]:
+        """Return rows and distances; a picture that is indexed is the first of those with its code."""
+        positions, distances = self.index.search(code[None], count)
+        rows, own = positions[0].tolist(), self.rows.get(str(path.resolve()))
+        if own is not None and np.array_equal(self.codes.packed[own], code):
+            others = [row for row in rows if row != own]
+            rows = [own, *others][: len(rows)]
+        return rows, distances[0].tolist()
 
 
 def _read_codes(path: Path, network: HashNetwork) -> Codes:
@@ -230,8 +263,12 @@ def _matches(query: Path, files: list[str], distances: list[int], codes: Codes, 
     parts = {
         "matches": Table(("query", "rank", "file", "hamming"), rows),
         "found": Record(found),
-        "sheet": contact_sheet(query, files, [f"{rank}.  {d} of {codes.bits} bits apart" for _, rank, _, d in rows]),
+        "sheet": contact_sheet(
+            query, files[:SHOWN], [f"{rank}.  {d} of {codes.bits} bits apart" for _, rank, _, d in rows[:SHOWN]]
+        ),
     }
+    if len(rows) > SHOWN:
+        notes = (*notes, f"the sheet shows the first {SHOWN}, the table all")
     return Result(parts, notes)
 
 
@@ -245,14 +282,19 @@ def contact_sheet(query: Path, files: Sequence[str | Path], captions: Sequence[s
         left, top = i % COLUMNS * TILE, i // COLUMNS * (TILE + LINE)
         name = path.name if len(path.name) <= 24 else f"{path.name[:12]}…{path.name[-11:]}"
         try:
-            shown = Image.fromarray(np.uint8(255 * read_picture(path).colour()))
+            shown = _thumbnail(read_picture(path))
         except InputError:
             shown, name = Image.new("RGB", (1, 1), "white"), f"(gone) {name}"
-        shown.thumbnail((TILE - 8, TILE - 8))
         sheet.paste(shown, (left + (TILE - shown.width) // 2, top + (TILE - shown.height) // 2))
         draw.text((left + 4, top + TILE), f"{caption}\n{name}", fill="black", font=font, spacing=1)
     draw.rectangle((1, 1, TILE - 2, TILE - 2), outline=(200, 30, 30), width=2)
     return Picture(np.asarray(sheet))
+
+
+def _thumbnail(picture: Picture) -> Image.Image:
+    factor = (TILE - 8) / max(picture.size)
+    small = scaled(picture, *(max(1, round(n * factor)) for n in picture.size))
+    return Image.fromarray((255 * small).round().to(torch.uint8).permute(1, 2, 0).numpy())
 
 
 def evaluate_codes(index: Path, labels: Path, k: int = 1000) -> Result:
@@ -271,35 +313,40 @@ def evaluate_codes(index: Path, labels: Path, k: int = 1000) -> Result:
     Raises:
         InputError: If a file is broken, or they do not fit each other.
     """
+    if k < 1:
+        raise InputError("k", str(k), "at least 1")
     codes = Codes.read(index)
     rows, classes, query = _read_labels(labels, codes)
-    packed = codes.packed[rows]
-    searched = ~query if query.any() else np.ones(len(rows), bool)
-    asking = np.flatnonzero(query if query.any() else searched)
-    if not searched.any() or len(asking) < 1 or len(rows) < 2:
+    # One order for all, so that pictures at equal distance stand by chance and not by label.
+    order = np.random.default_rng(0).permutation(len(rows))
+    rows, classes, query = rows[order], classes[order], query[order]
+    packed, alone = codes.packed[rows], not query.any()
+    searched = np.ones(len(rows), bool) if alone else ~query
+    asking = np.flatnonzero(searched if alone else query)
+    if not searched.any() or len(rows) < 2:
         raise InputError(labels, f"leaves {searched.sum()} pictures to search by {len(asking)} queries", "some of each")
-    hits, total, relevant = (np.zeros((len(asking), codes.bits + 1)) for _ in range(3))
+    hits, total = (np.zeros((len(asking), codes.bits + 1)) for _ in range(2))
     precisions, means = [], []
     for block, distances in hamming_blocks(packed[asking], packed[searched], 256):
         wanted = relevance(classes[asking[block]], classes[searched])
-        if not query.any():  # all but itself
+        if alone:  # all but itself
             others = np.arange(len(rows)) != asking[block][:, None]
             distances, wanted = (x[others].reshape(len(x), -1) for x in (distances, wanted))
-        means.append(average_precision(distances, wanted, k))
-        order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-        precisions.append(np.take_along_axis(wanted, order, 1).mean(axis=1))
-        for radius in range(codes.bits + 1):
-            near = distances <= radius
-            hits[block, radius], total[block, radius] = (near & wanted).sum(1), near.sum(1)
-        relevant[block] = wanted.sum(axis=1, keepdims=True)
+        means.append(average_precision(distances, wanted, k, ties="stable"))
+        nearest = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        precisions.append(np.take_along_axis(wanted, nearest, 1).mean(axis=1))
+        for i, (apart, good) in enumerate(zip(distances, wanted, strict=True), block.start):
+            total[i] = np.bincount(apart, minlength=codes.bits + 1).cumsum()
+            hits[i] = np.bincount(apart[good], minlength=codes.bits + 1).cumsum()
     precision = np.divide(hits, total, out=np.zeros_like(hits), where=total > 0)
-    recall = np.divide(hits, relevant, out=np.zeros_like(hits), where=relevant > 0)
+    possible = hits[:, -1] > 0  # a query with nothing to find has no recall
+    recall = (hits[possible] / hits[possible, -1:]).mean(0) if possible.any() else np.zeros(codes.bits + 1)
     scores = {
-        "queries": len(asking), "searched": int(searched.sum()) - (not query.any()), "bits": codes.bits, "k": k,
+        "queries": len(asking), "searched": int(searched.sum()) - alone, "bits": codes.bits, "k": k,
         "map": float(np.concatenate(means).mean()), "precision": float(np.concatenate(precisions).mean()),
         "precision_within_radius_2": float(precision[:, min(2, codes.bits)].mean()),
     }  # fmt: skip
-    curve = [(r, *point) for r, point in enumerate(zip(precision.mean(0).tolist(), recall.mean(0).tolist(), strict=True))]
+    curve = [(r, *point) for r, point in enumerate(zip(precision.mean(0).tolist(), recall.tolist(), strict=True))]
     parts = {"scores": Record(scores), "curve": Table(("radius", "precision", "recall"), curve), "figure": _figure(curve)}
     return Result(parts)
 
@@ -308,33 +355,42 @@ def _read_labels(path: Path, codes: Codes) -> tuple[np.ndarray, np.ndarray, np.n
     """Read labels: rows of the index, bool ``(N, classes)``, and which are queries."""
     expected = "a CSV with the columns file and label, and perhaps role"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
             if not {"file", "label"} <= set(reader.fieldnames or ()):
-                raise InputError(
-                    path, f"has the columns {', '.join(map(str, reader.fieldnames or ())) or 'none'}"[:120], expected
-                )
-            entries = list(reader)
+                columns = ", ".join(map(str, reader.fieldnames or ())) or "none"
+                raise InputError(path, f"has the columns {columns[:80]}", expected)
+            entries = [(reader.line_num, {k: (v or "") for k, v in row.items() if isinstance(v, str | None)}) for row in reader]
     except FileNotFoundError as error:
         raise InputError(path, "there is no such file", expected) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(path, f"cannot be read: {error}", expected) from error
-    places = {name: i for i, name in enumerate(codes.names)}
-    for i, name in enumerate(codes.names):
+    places, tails = {name: row for row, name in enumerate(codes.names)}, {}
+    for name, row in places.items():
         parts = Path(name).parts
-        for tail in range(1, len(parts)):
-            places.setdefault("/".join(parts[-tail:]), i)
-    rows, sets, roles = [], [], []
-    for line, entry in enumerate(entries, 2):
-        if entry["file"] not in places:
-            raise InputError(f"{path}:{line}", f"{entry['file']!r} is not in the index", "names as in the index")
-        rows.append(places[entry["file"]])
-        sets.append(set(str(entry["label"] or "").split("|")))
-        roles.append((entry.get("role") or "").strip() == "query")
+        for tail in ("/".join(parts[-n:]) for n in range(1, len(parts))):
+            tails[tail] = -1 if tail in tails else row
+    rows: dict[int, tuple[set[str], bool]] = {}
+    for line, entry in entries:
+        where, file, role = f"{path}:{line}", entry["file"], entry.get("role", "").strip()
+        row = places.get(file, tails.get(file))
+        names = {label.strip() for label in entry["label"].split("|")} - {""}
+        if row is None:
+            raise InputError(where, f"{file!r} is not in the index", "names as in the index, or their last parts")
+        if row < 0:
+            raise InputError(where, f"{file!r} names several pictures of the index", "more of its path")
+        if row in rows:
+            raise InputError(where, f"{file!r} is labelled twice", "a row for each picture, several labels separated by |")
+        if not names:
+            raise InputError(where, f"{file!r} has no label", "a label")
+        if role not in ("", "query", "database"):
+            raise InputError(where, f"role is {role!r}", "query, database or nothing")
+        rows[row] = names, role == "query"
     if not rows:
         raise InputError(path, "labels nothing", "a row for each picture")
-    names = sorted(set().union(*sets))
-    return np.array(rows), np.array([[n in s for n in names] for s in sets]), np.array(roles)
+    classes = sorted(set().union(*(names for names, _ in rows.values())))
+    members = np.array([[c in names for c in classes] for names, _ in rows.values()])
+    return np.array(list(rows)), members, np.array([asks for _, asks in rows.values()])
 
 
 def _figure(curve: Sequence[tuple[int, float, float]]) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -48,6 +49,8 @@ class RetrievalData(LightningDataModule):
         num_workers: Loader processes.
     """
 
+    signed = False  # whether features are taken before the backbone's last activation
+
     def __init__(
         self,
         root: str = "",
@@ -62,6 +65,7 @@ class RetrievalData(LightningDataModule):
         super().__init__()
         if side < 32 or views < 0:
             raise InputError("side and views", f"{side} and {views}", "a side of 32 or more, and no fewer than 0 views")
+        self.found: dict[str, Labelled] = {}
         self.root, self.batch_size, self.side, self.views = Path(root), batch_size, side, views
         self.backbone, self.pretrained, self.seed, self.num_workers = backbone, pretrained, seed, num_workers
 
@@ -91,42 +95,62 @@ class RetrievalData(LightningDataModule):
         Raises:
             InputError: If there is nothing of the stage's.
         """
+        self._fits()
         self.found = found = self.parts()
-        wanted = {"fit": "train", "validate": "val", "test": "query"}.get(stage, "database")
+        wanted = {"fit": "train", "test": "query"}.get(stage, "database")
         if not len(found.get(wanted, ())):
             raise InputError(self.root, f"has nothing to {stage} on", f"a {wanted} part; found: {', '.join(found)}")
         if stage == "fit":
             self.train = self.train_set(found["train"].items)
 
+    def _fits(self) -> None:
+        """Refuse a network that would see other pictures, or features of another backbone, than it is trained on here."""
+        network = getattr(getattr(self.trainer, "lightning_module", None), "network", None)
+        backbone = getattr(network, "backbone", None)
+        if not isinstance(backbone, Backbone):
+            return
+        pairs = {"side": (self.side, network.side)}
+        if self.views:
+            pairs |= {"backbone": (self.backbone, backbone.name), "pretrained": (self.pretrained, backbone.pretrained)}
+            if not backbone.frozen:
+                raise InputError("views", f"{self.views} made once, of a backbone that is trained", "0, or a frozen backbone")
+        for name, (ours, theirs) in pairs.items():
+            if ours != theirs:
+                raise InputError(name, f"the data's is {ours}, the network's {theirs}", "the same for both")
+
     def train_dataloader(self) -> DataLoader:
-        """Batches to train on."""
-        return train_loader(self, self.train, self.batch_size, self.seed, self.num_workers)
+        """Batches to train on; no picture twice in one."""
+        return train_loader(self, self.train, min(self.batch_size, len(self.train)), self.seed, self.num_workers)
 
     def val_dataloader(self) -> DataLoader:
         """Validation queries and then the database, plain, with labels and roles.
 
-        Without validation queries, the first of the database are searched for among the others: the queries stay unseen.
+        Without validation queries, some of the database are searched for among the others: the queries stay unseen.
         """
         if len(self.found.get("val", ())):
-            return self._evaluated(("val", slice(None), QUERY), ("database", slice(None), DATABASE))
-        few = min(500, len(self.found.get("database", ())) // 2)
-        return self._evaluated(("database", slice(few), QUERY), ("database", slice(few, None), DATABASE))
+            return self._evaluated(("val", None, QUERY), ("database", None, DATABASE))
+        count = len(self.found.get("database", ()))
+        order = np.random.default_rng(0).permutation(count)
+        few = np.sort(order[: min(500, count // 2)])
+        return self._evaluated(("database", few, QUERY), ("database", np.setdiff1d(order, few), DATABASE))
 
     def test_dataloader(self) -> DataLoader:
         """Queries and then the database."""
-        return self._evaluated(("query", slice(None), QUERY), ("database", slice(None), DATABASE))
+        return self._evaluated(("query", None, QUERY), ("database", None, DATABASE))
 
-    def _evaluated(self, *chosen: tuple[str, slice, int]) -> DataLoader:
+    def _evaluated(self, *chosen: tuple[str, np.ndarray | None, int]) -> DataLoader:
         parts = []
         for name, some, role in chosen:
             part = self.found.get(name, Labelled([], None))
-            items = self.features(name)[some] if self.views else _Plain(part.items[some], self.plain)
-            parts.append((items, np.full(len(items), -1) if part.labels is None else part.labels[some], role))
+            rows = np.arange(len(part)) if some is None else some
+            items = self.features(name)[rows] if self.views else _Plain([part.items[i] for i in rows], self.plain)
+            parts.append((items, np.full(len(rows), -1) if part.labels is None else part.labels[rows], role))
         return DataLoader(_Evaluated(parts), self.batch_size, num_workers=self.num_workers)
 
     def features(self, part: str) -> np.ndarray:
         """Return the features of a part's pictures, as they are: float32 ``(N, D)``, made once and kept."""
-        return self._made(self.parts()[part].items, lambda p, _: self.plain(p), 1)[0]
+        found = self.found or self.parts()
+        return self._made(found[part].items, lambda p, _: self.plain(p), 1)[0]
 
     def feature_views(self, items: Sequence[Item]) -> np.ndarray:
         """Return the features of ``views`` augmented views of each picture: float32 ``(views, N, D)``, made once and kept."""
@@ -136,10 +160,12 @@ class RetrievalData(LightningDataModule):
         self, items: Sequence[Item], tensor: Callable[[Picture, np.random.Generator], Tensor], views: int, *seed: int
     ) -> np.ndarray:
         kind = f"{type(self).__module__}.{type(self).__qualname__}"  # says how pictures become tensors
-        key = [kind, fingerprints(items), self.backbone, self.pretrained, self.side, views, *seed]
+        weights = Path(self.pretrained)
+        made_by = fingerprints([weights]) if weights.is_file() else self.pretrained
+        key = [kind, fingerprints(items), self.backbone, made_by, self.signed, self.side, views, *seed]
 
         def make() -> dict[str, np.ndarray]:
-            network = quick(Backbone(self.backbone, self.pretrained), "float32", channels_last=True)
+            network = quick(Backbone(self.backbone, self.pretrained, signed=self.signed), "float32")
             made = []
             with bar("features") as tick:
                 tick(0, views * len(items))
@@ -263,7 +289,7 @@ def fingerprints(items: Sequence[Item]) -> str:
     for item in items:
         if isinstance(item, Path):
             status = item.stat() if item.exists() else None
-            digest.update(f"{item}:{status and (status.st_size, status.st_mtime_ns)}".encode())
+            digest.update(os.fsencode(item) + f":{status and (status.st_size, status.st_mtime_ns)}".encode())
         else:
             digest.update(np.ascontiguousarray(item))
     return digest.hexdigest()

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from foveate.errors import InputError
+from foveate.parts.scaling import scaled
 from foveate.readers import retrieval_sets as sets
 from foveate.readers.retrieval_data import Item, RetrievalData, TwoCachedViews, TwoViews, glyph_parts
 from foveate.readers.retrieval_sets import Labelled
@@ -31,6 +33,12 @@ def augmentation(side: int) -> v2.Transform:
     )
 
 
+def _moderate(picture: Picture, side: int) -> Tensor:
+    """Scale a picture so that its short side is at most ``side``: a crop of it loses nothing that is seen."""
+    factor = min(1.0, side / min(picture.size))
+    return scaled(picture, *(max(1, round(n * factor)) for n in picture.size))
+
+
 class Views(RetrievalData):
     """What all sources share: a picture squeezed to a square to use, and two augmented views of it to train on."""
 
@@ -42,10 +50,12 @@ class Views(RetrievalData):
         """Augment."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
-            return augmentation(self.side)(torch.from_numpy(picture.colour().copy()).permute(2, 0, 1))
+            return augmentation(self.side)(_moderate(picture, 4 * self.side))
 
     def train_set(self, items: Sequence[Item]) -> Dataset:
         """Two views, fresh or chosen among those that were made once."""
+        if self.views == 1:
+            raise InputError("views", "1", "0 (fresh ones), or at least 2 to choose from")
         return TwoCachedViews(self.feature_views(items)) if self.views else TwoViews(items, self.view)
 
 
@@ -90,7 +100,7 @@ class Lists(Views):
 
 
 class Features(Views):
-    """Features that were made elsewhere: an .npz with ``features`` (N, D); the network then has no backbone."""
+    """Features that were made elsewhere: an .npz with ``features`` (N, D), for a network without a backbone."""
 
     def parts(self) -> dict[str, Labelled]:
         """Read the file."""
@@ -107,6 +117,11 @@ class Features(Views):
     def setup(self, stage: str) -> None:
         """Read the file; nothing is a picture."""
         self.views = 1
+        network = getattr(getattr(self.trainer, "lightning_module", None), "network", None)
+        width = self.parts()["train"].items.shape[1]
+        if network is not None and (network.arguments["backbone"] or len(network.centre) != width):
+            wanted = f"--recipe features --model.network.init_args.width {width}"
+            raise InputError(self.root, f"has features of length {width}, which the network does not take", wanted)
         super().setup(stage)
 
 

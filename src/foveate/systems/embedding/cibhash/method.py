@@ -13,10 +13,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from foveate.parts.contrastive import nt_xent
 from foveate.parts.hash_network import HashNetwork
+from foveate.parts.scaling import scaled
 from foveate.results import Picture
 
 BinaryLayer = Literal["bernoulli", "deterministic", "none"]
@@ -24,10 +24,7 @@ BinaryLayer = Literal["bernoulli", "deterministic", "none"]
 
 def prepare(picture: Picture, side: int = 224) -> Tensor:
     """Turn a picture into what the network sees: float32 ``(3, side, side)`` in [0, 1], squeezed to a square and not cut."""
-    colours = torch.from_numpy(picture.colour().copy()).permute(2, 0, 1)
-    return functional.interpolate(colours[None], (side, side), mode="bilinear", antialias=True, align_corners=False)[0].clamp(
-        0, 1
-    )
+    return scaled(picture, side, side)
 
 
 class CIBHash(HashNetwork):
@@ -78,7 +75,7 @@ def binarise(logits: Tensor, layer: BinaryLayer = "bernoulli") -> Tensor:
     p = torch.sigmoid(logits)
     threshold = torch.rand_like(p) if layer == "bernoulli" else torch.full_like(p, 0.5)
     code = torch.where(p >= threshold, 1.0, -1.0).to(p)
-    return p + (code - p).detach()
+    return code + (p - p.detach())  # in this order the sum is exact
 
 
 def information_loss(one: Tensor, other: Tensor) -> Tensor:
@@ -117,6 +114,8 @@ def contrastive_information_bottleneck(
     Returns:
         The contrastive loss on the codes, and ``weight`` times the information loss.
     """
+    if one.dtype in (torch.float16, torch.bfloat16):
+        one, other = one.float(), other.float()  # the logarithms need it
     contrast = nt_xent(binarise(one, layer), binarise(other, layer), temperature)
     if not weight:
         return contrast, torch.zeros_like(contrast)

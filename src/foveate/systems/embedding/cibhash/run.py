@@ -81,6 +81,8 @@ def evaluate(index: Path, labels: Path, k: int = 1000) -> Result:
 
 def _network(weights: Path | None) -> tuple[method.CIBHash, tuple[str, ...]]:
     network = files.load(method.CIBHash, weights or SHIPPED)
+    if not network.arguments["backbone"]:
+        raise InputError(weights, "takes features, and no pictures", "weights of a network with a backbone")
     return network, () if weights else (DEMO,)
 
 

@@ -59,7 +59,7 @@ class Hasher(HashModule):
             loss = nt_xent(one, other, self.tau)
         else:
             decoded = [self.decoder(binarise(logits, self.binary_layer)) for logits in (one, other)]
-            loss = torch.stack([functional.mse_loss(d, f) for d, f in zip(decoded, features, strict=True)]).mean()
+            loss = torch.stack([functional.mse_loss(d, f.detach()) for d, f in zip(decoded, features, strict=True)]).mean()
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
