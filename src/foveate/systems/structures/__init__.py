@@ -1,0 +1,1 @@
+"""Structures: graphs, shapes and diagrams in, what they are made of out."""
