@@ -318,7 +318,8 @@ def test_train_on_a_folder_then_index_and_search(photos, tmp_path, monkeypatch):
     small = [
         "--model.network.init_args.backbone=test_efficientnet", "--model.network.init_args.bits=16",
         "--model.network.init_args.side=48", "--data.init_args.side=48", "--data.init_args.batch_size=4",
-        "--trainer.max_steps=3", "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
+        "--trainer.max_steps=3", "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false",
     ]  # fmt: skip
     main(["train", "cibhash", "--data", "Folder", "--data.root", str(photos), *small])
     (checkpoint,) = tmp_path.glob("runs/cibhash/hasher/version_0/checkpoints/last.ckpt")

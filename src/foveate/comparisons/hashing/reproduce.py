@@ -1,4 +1,4 @@
-"""The contest as experiments: all arms on the same pictures, features, head, optimiser and number of steps."""
+"""The contest as experiments: all arms on the same pictures and features, with the same optimiser and number of steps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from foveate.parts.classical_hashing import ITQ, LSH, PCASign
@@ -14,7 +15,7 @@ from foveate.parts.hash_network import HashNetwork
 from foveate.parts.hash_training import HashModule
 from foveate.parts.hashing import pack
 from foveate.parts.retrieval import average_precision_by_score, mean_average_precision
-from foveate.parts.training import fit
+from foveate.parts.training import Draw, fit
 from foveate.readers.retrieval_data import Item, RetrievalData
 from foveate.results import Curve
 from foveate.systems.embedding.cibhash import data as cib_data
@@ -25,7 +26,7 @@ from foveate.systems.embedding.dsg_hash import train as dsg_train
 from foveate.systems.embedding.dsg_hash.method import DSGHash
 
 Budget = Literal["quick", "full"]
-Arm = Literal["cibhash", "dsg_hash", "contrastive", "classical"]
+Arm = Literal["cibhash", "cibhash_released", "cibhash_linear", "dsg_hash", "contrastive", "classical"]
 
 LENGTHS = (16, 32, 64, 128)
 CUT = 1000  # k of MAP@k
@@ -47,8 +48,10 @@ def _contest(seed: int, budget: Budget, group: Arm, clutter: float) -> dict[str,
     """Learn or compute codes of each length, and search with them.
 
     The pictures differ from seed to seed. The arms that learn see features of the same four augmented views of each picture,
-    centred and scaled alike, through heads of the same size, drawn from the same seed; Adam runs for as many steps on as many
-    vectors. Nothing is chosen by the queries, which stand on photographs of their own.
+    centred and scaled alike; Adam runs for as many steps, at the same rate, on as many vectors. Each rival has the head of its
+    paper, two layers for CIBHash (and for the plain contrastive loss) and one for DSG; ``cibhash_linear`` has DSG's.
+    ``cibhash_released`` takes the likelier bit in training, as the authors' code does, where the paper draws. Nothing is chosen
+    by the queries, which stand on photographs of their own.
     """
     size: dict[str, Any] = {"quick": {"copies": 8, "views": 2, "side": 96}, "full": {"copies": 40, "views": 4}}[budget]
     steps = {"quick": 20, "full": 400}[budget]
@@ -81,13 +84,17 @@ def _learned(
     width = features["database"].shape[1]
     torch.manual_seed(seed)
     if group == "dsg_hash":
-        network: HashNetwork = DSGHash("", bits=bits, hidden=1024, frozen=True, width=width)
+        network: HashNetwork = DSGHash("", bits=bits, width=width)
         module: HashModule = dsg_train.Hasher(network, optimizer="adam", lr=1e-3, weight_decay=0)
         data: RetrievalData = SameFeatures(shared)
     else:
-        network = CIBHash("", bits=bits, width=width)
+        network = CIBHash("", bits=bits, hidden=0 if group == "cibhash_linear" else 1024, width=width)
         network.standardise(features["database"])
-        module = cib_train.Hasher(network, objective="cib" if group == "cibhash" else "naive_cl")
+        module = cib_train.Hasher(
+            network,
+            objective="naive_cl" if group == "contrastive" else "cib",
+            binary_layer="deterministic" if group == "cibhash_released" else "bernoulli",
+        )
         data = shared
     fit(module, data, steps, seed=seed, accelerator="cpu", limit_val_batches=0)
     network.eval()
@@ -116,4 +123,8 @@ class SameFeatures(dsg_data.Sample):
     def train_set(self, items: Sequence[Item]) -> Dataset:
         """Take one of the augmented views of a picture in each step."""
         views = torch.from_numpy(self.shared.feature_views(items))
-        return dsg_data.GuidedSet(len(items), lambda i, rng: views[rng.integers(len(views)), i])
+
+        def make(draw: Draw) -> Tensor:
+            return views[draw.generator().integers(len(views)), draw.index]
+
+        return dsg_data.GuidedSet(len(items), make)
