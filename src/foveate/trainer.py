@@ -87,6 +87,7 @@ def train(card: Card, arguments: list[str]) -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a frozen backbone is meant to be
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     folder = Path("runs") / card.slug
     if {"-h", "--help"} & set(arguments):
         _print_head(card)
