@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import foveate
+from foveate.catalogue import find
 from foveate.cli import main
 from foveate.contract import _absurd_png
 from foveate.errors import InputError
@@ -226,3 +227,13 @@ def test_python_refuses_what_the_command_line_refuses(tmp_path):
     with pytest.raises(InputError, match="huge"):
         foveate.reproduce("hinet", budget="huge")
     assert foveate.run("hinet", picture, reference=str(picture))["restored"].size == (40, 40)
+
+
+@pytest.mark.parametrize("given", [["--data", "Folder", "--data.root", "Folder"], ["--data=Folder", "--data.root", "Folder"]])
+def test_a_data_class_is_the_systems_own(given):
+    """Two systems may each have a Folder; whatever else was imported, the one that is trained gets its own."""
+    from foveate.trainer import _own_data
+
+    path = "foveate.systems.embedding.cibhash.data.Folder"
+    expected = [*(["--data", path] if given[0] == "--data" else [f"--data={path}"]), "--data.root", "Folder"]
+    assert _own_data(find("cibhash"), given) == expected

@@ -82,6 +82,7 @@ def train(card: Card, arguments: list[str]) -> None:
     stage = card.stages[stage_name]
     module, data = getattr(card.module("train"), stage["module"]), getattr(card.module("data"), stage["data"])
     verb = arguments.pop(0) if arguments and arguments[0] in VERBS else "fit"
+    arguments = _own_data(card, arguments)
     settings = _settings(card, verb, module, data, recipe)
     # Not for the user to act on: Lightning 2.6 uses torch's tree specs and jsonargparse's instantiators in the old way.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
@@ -134,6 +135,17 @@ def train(card: Card, arguments: list[str]) -> None:
         raise
     except ValueError as error:
         raise _innermost(error) from error
+
+
+def _own_data(card: Card, arguments: list[str]) -> list[str]:
+    """Spell out a data class of the system's by its import path: another system may have one of the same name."""
+    source, spelt = card.module("data"), list(arguments)
+    for i, argument in enumerate(arguments):
+        flag = "--data=" if argument.startswith("--data=") else ""
+        name = argument.removeprefix("--data=")
+        if (flag or arguments[:i][-1:] == ["--data"]) and name.isidentifier() and hasattr(source, name):
+            spelt[i] = f"{flag}{source.__name__}.{name}"
+    return spelt
 
 
 def _innermost(error: BaseException) -> BaseException:

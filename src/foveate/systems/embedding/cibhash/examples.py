@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from foveate.parts.hashing import Codes, pack
-from foveate.readers.pictures import write_as
+from foveate.readers.pictures import read_picture, write_as
 from foveate.results import Picture
 from foveate.samples.glyphs import THINGS, collection
 from foveate.samples.retrieval_layouts import layout as write_layout
@@ -43,6 +44,10 @@ def layout(name: str, folder: Path) -> Path | None:
     """Write a data set in its real layout, and return the first picture that is validated."""
     write_layout({"lists": "listed"}.get(name, name), folder)
     source = {"cifar10": data.CIFAR10, "nus_wide": data.NUSWide, "coco": data.COCO, "lists": data.Lists}.get(name, data.Folder)
-    found = source(root=str(folder)).parts()
-    first = found["val" if "val" in found else "database"].items[0]
-    return first if isinstance(first, Path) else None
+    made = source(root=str(folder))
+    made.setup("fit")
+    items = made.found["val" if "val" in made.found else "database"].items
+    if not isinstance(items[0], Path):
+        return None
+    seen = next(iter(made.val_dataloader()))["image"][0]
+    return next(item for item in items if torch.equal(made.plain(read_picture(item)), seen))
