@@ -120,11 +120,12 @@ def readme_table(cards: list[Card], root: Path = HOME.parents[1]) -> str:
 
     Args:
         cards: The systems, in the order of the rows.
-        root: Folder of the file that the table is for; a system links to ``docs/papers/<slug>.md`` where that exists under it.
+        root: Folder of the file that the table is for; a system links to ``docs/papers/<slug>.md`` where that exists under it,
+            a comparison to ``docs/comparisons/<slug>.md``.
     """
     rows = ["| system | in and out | claims | run it |", "|---|---|---|---|"]
     for card in cards:
-        page = f"docs/papers/{card.slug}.md"
+        page = f"docs/{'comparisons' if card.rivals else 'papers'}/{card.slug}.md"
         name = f"[{card.slug}]({page})" if (root / page).is_file() else card.slug
         rows.append(f"| {name} | {_markdown(card.summary)} | {_markdown(standing(card))} | `{run_command(card)}` |")
     return "\n".join(rows)
