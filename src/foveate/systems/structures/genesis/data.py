@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from foveate.errors import InputError
+from foveate.parts.caching import cache_folder
 from foveate.parts.progress import bar
 from foveate.parts.training import Draw, train_loader
 from foveate.results import write_atomically
@@ -347,12 +348,6 @@ def _code() -> str:
     """Hash the code that views depend on."""
     files = (views, synthetic, curves)
     return hashlib.sha256(b"".join(Path(str(f.__file__)).read_bytes() for f in files)).hexdigest()[:16]
-
-
-def cache_folder() -> Path:
-    """Return the folder for what can be made again: ``FOVEATE_CACHE``, else the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("FOVEATE_CACHE") or Path(base) / "foveate")
 
 
 def _stamps(events: Sequence[Event]) -> list[Any]:

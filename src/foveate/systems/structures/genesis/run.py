@@ -13,12 +13,13 @@ import numpy as np
 
 from foveate.errors import InputError
 from foveate.parts import weights as files
+from foveate.parts.caching import cache_folder
 from foveate.parts.progress import bar
 from foveate.results import Record, Result, Table, write_atomically
 from foveate.systems.structures.genesis import astronet, method, tables, train
 from foveate.systems.structures.genesis import mccv as cross
 from foveate.systems.structures.genesis.curves import read_star, same_star
-from foveate.systems.structures.genesis.data import Augment, Events, Kepler, Own, TFRecords, cache_folder, detrended
+from foveate.systems.structures.genesis.data import Augment, Events, Kepler, Own, TFRecords, detrended
 from foveate.systems.structures.genesis.picture import draw
 from foveate.systems.structures.genesis.records import Views, read_views
 from foveate.systems.structures.genesis.splits import split
