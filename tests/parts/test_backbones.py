@@ -9,7 +9,7 @@ from skimage import data as pictures
 
 from foveate.errors import InputError
 from foveate.parts import weights
-from foveate.parts.backbones import PACKAGED, Backbone, _packaged
+from foveate.parts.backbones import PACKAGED, Backbone, packaged_weights
 from foveate.parts.hash_network import HashNetwork
 
 # Places of ImageNet's classes: cats, and espresso.
@@ -31,7 +31,7 @@ def vgg_small(monkeypatch):
 def test_packaged_weights_know_what_they_see(name, classes):
     """They come under other names and are matched by their order; a wrong match would know nothing."""
     network = timm.create_model(PACKAGED).eval()
-    network.load_state_dict(_packaged(PACKAGED, list(network.state_dict())))
+    network.load_state_dict(packaged_weights(PACKAGED, list(network.state_dict())))
     backbone = Backbone(PACKAGED, "packaged")
     picture = torch.from_numpy(np.ascontiguousarray(getattr(pictures, name)())).permute(2, 0, 1)[None] / 255
     square = torch.nn.functional.interpolate(picture, (224, 224), mode="bilinear", antialias=True)

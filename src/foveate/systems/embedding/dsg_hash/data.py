@@ -18,8 +18,8 @@ from foveate.parts.caching import cached
 from foveate.parts.inference import quick
 from foveate.parts.training import Draw
 from foveate.readers import retrieval_sets as sets
+from foveate.readers.labelled import Labelled
 from foveate.readers.retrieval_data import Item, RetrievalData, fingerprints, glyph_parts, read
-from foveate.readers.retrieval_sets import Labelled
 from foveate.results import Picture
 from foveate.systems.embedding.dsg_hash import method
 from foveate.systems.embedding.dsg_hash.guidance import Distill, Guidance, Source, Weights, guide

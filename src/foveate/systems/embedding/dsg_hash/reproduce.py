@@ -15,7 +15,7 @@ from foveate.parts.counting import parameters
 from foveate.parts.hashing import pack
 from foveate.parts.retrieval import average_precision_by_score, average_precision_of_codes
 from foveate.parts.training import History, fit
-from foveate.readers.retrieval_sets import Labelled
+from foveate.readers.labelled import Labelled
 from foveate.results import Curve
 from foveate.systems.embedding.dsg_hash.data import Features, Sample
 from foveate.systems.embedding.dsg_hash.guidance import Guidance, HalfGaussians, confidence, fit_features, guide, quality
