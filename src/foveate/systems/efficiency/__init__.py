@@ -1,0 +1,1 @@
+"""Efficiency: a network in, a cheaper or better trained one out."""
