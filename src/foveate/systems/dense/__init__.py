@@ -1,0 +1,1 @@
+"""Dense prediction: a label or a value for every pixel."""
