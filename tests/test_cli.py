@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import foveate
+from foveate import actions
 from foveate.catalogue import find
 from foveate.cli import main
 from foveate.contract import _absurd_png
@@ -237,3 +238,11 @@ def test_a_data_class_is_the_systems_own(given):
     path = "foveate.systems.embedding.cibhash.data.Folder"
     expected = [*(["--data", path] if given[0] == "--data" else [f"--data={path}"]), "--data.root", "Folder"]
     assert _own_data(find("cibhash"), given) == expected
+
+
+def test_a_packed_volume_is_found_in_a_folder_and_named_without_its_suffixes(tmp_path):
+    for name in ("head.nii.gz", "other.gz", ".hidden.nii.gz"):
+        (tmp_path / name).write_bytes(b"")
+    found = actions.expand([str(tmp_path)], ["nii.gz"])
+    assert [path.name for path in found] == ["head.nii.gz"]
+    assert actions._stem(found[0]) == "head"

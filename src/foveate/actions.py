@@ -147,8 +147,8 @@ def _labels(paths: Sequence[Path]) -> list[str]:
 
 
 def _stem(path: Path) -> str:
-    """Name an input: a folder by all of its name, wherever one stands, a file without its suffix."""
-    return path.resolve().name if path.is_dir() else path.stem
+    """Name an input: a folder by all of its name, wherever one stands, a file without its suffix, packed or not."""
+    return path.resolve().name if path.is_dir() else Path(path.name.removesuffix(".gz")).stem
 
 
 def spell_out_flags(function: Action, arguments: Sequence[str]) -> list[str]:
@@ -186,7 +186,7 @@ def expand(patterns: Sequence[str], formats: Sequence[str]) -> list[Path]:
             raise InputError("''", "names no file", "a file, a folder or a glob")
         path = Path(pattern)
         if path.is_dir():
-            seen = (p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+            seen = (p for p in path.rglob("*") if p.name.lower().endswith(tuple(suffixes)) and p.is_file())
             found = sorted(p for p in seen if not any(part.startswith(".") for part in p.relative_to(path).parts))
             wanted = f"files that end in {', '.join(sorted(suffixes))}"
         elif not path.exists() and glob.has_magic(pattern):
