@@ -1,0 +1,1 @@
+"""What a picture or a video tells about its own making."""
