@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from foveate.errors import InputError, MissingExtra
 from foveate.parts.caching import cached
 from foveate.parts.coils import simulate_coils
+from foveate.samples.mni152 import mni152
 
 PartName = Literal["train", "val", "test"]
 Orientation = Literal["axial", "coronal", "sagittal"]
@@ -184,19 +183,7 @@ def _slice(rng: np.random.Generator, index: int, part: PartName, side: int, sett
 @cache
 def _template() -> np.ndarray:
     """Return the template's T1 values without the skull, float32 ``(197, 233, 189)`` of a millimetre each, in [0, 1]."""
-    from importlib.util import find_spec
-
-    try:
-        import nibabel
-    except ModuleNotFoundError as error:
-        raise MissingExtra("nibabel", "medical") from error
-    found = find_spec("nilearn")  # importing it takes seconds
-    if found is None or found.origin is None:
-        raise MissingExtra("nilearn", "medical")
-    path = Path(found.origin).parent / "datasets" / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-    if not path.is_file():
-        raise InputError(path, "is not among the data that nilearn ships", "another version of nilearn")
-    return np.asarray(nibabel.load(path).dataobj, np.float32) / 255
+    return mni152().astype(np.float32) / 255
 
 
 def _anatomy(

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from foveate.errors import InputError, MissingExtra
+from foveate.samples.mni152 import mni152
 
 Bleed = Literal["epidural", "subdural", "intraparenchymal", "intraventricular", "subarachnoid"]
 BLEEDS: tuple[Bleed, ...] = ("epidural", "subdural", "intraparenchymal", "intraventricular", "subarachnoid")
@@ -71,24 +70,9 @@ class Head:
 @cache
 def _template() -> dict[str, np.ndarray]:
     """Return the template's fields, float32, ``_PAD`` voxels of a millimetre larger on each side than it is."""
-    from importlib.util import find_spec
-
     from scipy import ndimage
 
-    try:
-        import nibabel
-    except ModuleNotFoundError as error:
-        raise MissingExtra("nibabel", "medical") from error
-    found = find_spec("nilearn")  # importing it takes seconds
-    if found is None or found.origin is None:
-        raise MissingExtra("nilearn", "medical")
-    folder = Path(found.origin).parent / "datasets" / "data"
-    arrays = []
-    for kind in ("t1", "gm", "wm"):
-        path = folder / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
-        if not path.is_file():
-            raise InputError(path, "is not among the data that nilearn ships", "another version of nilearn")
-        arrays.append(np.pad(np.asarray(nibabel.load(path).dataobj), _PAD))
+    arrays = [np.pad(mni152(kind), _PAD) for kind in ("t1", "gm", "wm")]
     brain = ndimage.binary_fill_holes(arrays[0] > 0)
     # The template ends in a plane below; there the brain stem and the skull go on.
     brain[:, :, :_PAD] = brain[:, :, _PAD, None]
