@@ -56,7 +56,7 @@ def told(milliseconds: Sequence[float]) -> str:
 
     Example:
         >>> told([1.0, 2.0, 3.0, 10.0])
-        'median 2.5 ms, 95 % within 9.0 ms, 250 pictures per second'
+        'median 2.5 ms, 95 % within 8.9 ms, 250 pictures per second'
     """
     times = np.asarray(milliseconds, float)
     rate = 1000 / times.mean()
