@@ -174,6 +174,11 @@ def timelines(described: Sequence[Mapping[str, Any]]) -> Picture:
         axes.set_title(f"pattern {pattern['id']}: in {pattern['support']} networks, {times}{only}", fontsize=9, loc="left")
     figure.axes[-1].set_xlabel("time since the pattern's first start", fontsize=8)
     canvas = FigureCanvasAgg(figure)
+    # The layout's solver goes by memory addresses, so that its last digits differ from call to call.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(x, 4) for x in axes.get_position(original=True).bounds])
     canvas.draw()
     return Picture(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
 
