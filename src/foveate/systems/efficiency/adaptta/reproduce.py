@@ -44,7 +44,8 @@ Budget = Literal["quick", "full"]
 Group = Literal["resnet", "vgg", "mobilenet", "int8"]
 
 VERSION = 1  # of the passes that are kept; another one runs them anew
-NETWORKS = {"mobilenet": "mobilenetv3_small_050_cifar", "vgg": "vgg11x0.25_bn_cifar"}
+# With their epochs: nine leave the MobileNet at 59 % on clean pictures, where the others are at 90 %.
+NETWORKS = {"vgg": ("vgg11x0.25_bn_cifar", 9), "mobilenet": ("mobilenetv3_small_050_cifar", 27)}
 COUNTS: dict[Budget, dict[str, int]] = {"quick": {"val": 120, "test": 120}, "full": {"val": 1500, "test": 2000}}
 TIMED: dict[Budget, int] = {"quick": 6, "full": 60}  # pictures for each seed
 PASSES = (10, 5)
@@ -73,7 +74,8 @@ def drawn(seed: int, part: str, budget: Budget) -> Any:
 def opened(group: Group, budget: Budget) -> Model:
     """Open a group's network: the shipped one, as floats or integers, or one that is trained for this."""
     if group in NETWORKS:
-        return of(base(NETWORKS[group]) if budget == "full" else base(NETWORKS[group], epochs=1, count=128))
+        name, epochs = NETWORKS[group]
+        return of(base(name, epochs=epochs) if budget == "full" else base(name, epochs=1, count=128))
     network = weights.load(Classifier, SHIPPED)
     if group == "resnet":
         return of(network)
